@@ -401,6 +401,7 @@ class Attempt(BaseModel):
     last_heartbeat_time: float | None = None
     metadata: dict[str, Any] | None = None
     reward: float | None = None
+    rewards: dict[str, float] = {}
     error: AttemptError | None = None
 
 
