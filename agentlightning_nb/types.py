@@ -113,12 +113,12 @@ class AgentLightningTask(BaseModel):
     task_id: str = ""
     mode: Mode | None = None
 
-    def model_post_init(self, _context: Any) -> None:
-        object.__setattr__(self, "input", plain(self.input, "task.input"))
-        object.__setattr__(self, "metadata", plain(self.metadata, "task.metadata"))
-        if not self.task_id:
-            content = json.dumps([self.name, self.context, self.input, self.metadata], sort_keys=True)
-            object.__setattr__(self, "task_id", "task-" + hashlib.blake2b(content.encode(), digest_size=8).hexdigest())
+    def __init__(self, name: str = "", context: str = "", input: Any = None, **data: Any):
+        data["input"], data["metadata"] = plain(input, "task.input"), plain(data.get("metadata") or {}, "task.metadata")
+        if not data.get("task_id"):
+            content = json.dumps([name, context, data["input"], data["metadata"]], sort_keys=True)
+            data["task_id"] = "task-" + hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+        super().__init__(name=name, context=context, **data)
 
 
 def as_task(row: Any) -> AgentLightningTask:  # a task, or anything that then becomes its `input`

@@ -17,7 +17,7 @@ from collections.abc import Awaitable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from .errors import AttemptCancelled, LightningError, TransitionError
+from .errors import AttemptCancelled, LightningError, ServerError, TransitionError
 from .litagent import LitAgent
 from .runner import Outcome, bind_resources, run_attempt
 from .types import AttemptedRollout, NamedResources, new_id
@@ -69,6 +69,7 @@ class Worker(threading.Thread):
         while not (self.pool.stopping.is_set() or self.lost):
             try:
                 claimed = self.pool.store.dequeue_rollout(self.worker_id, run_id=self.pool.run_id, wait_s=1.0)
+                self.pool.recovered()
                 if claimed is not None:
                     self.work(claimed)
             except AttemptCancelled:
@@ -147,10 +148,12 @@ class WorkerPool:
         run_id: str | None = None,  # work for this run only
         heartbeat_s: float = 0.5,
         grace_s: float = 1.0,  # how long a cancelled agent may take before its thread is given up
+        patience_s: float = 60.0,  # how long a server may be away
     ):
         self.store, self.agent, self.n_workers = store, agent, n_workers
         self.base_url, self.token, self.run_id = base_url, token, run_id
-        self.heartbeat_s, self.grace_s = heartbeat_s, grace_s
+        self.heartbeat_s, self.grace_s, self.patience_s = heartbeat_s, grace_s, patience_s
+        self._trouble_since: float | None = None
         self.pool_id = new_id("pool").removeprefix("pool-")
         self.stopping = threading.Event()
         self.error: Exception | None = None
@@ -198,10 +201,17 @@ class WorkerPool:
         return sum(w.attempt is not None for w in self.workers)
 
     def failed(self, error: Exception) -> None:
-        "Note that the store refused something that it must not refuse; whoever waits for rollouts looks here."
+        "Note what keeps a worker from going on; whoever waits for rollouts looks at `error`. A lost server gets a minute to come back."
+        now = time.monotonic()
+        self._trouble_since = self._trouble_since or now
+        if not isinstance(error, ServerError) or now - self._trouble_since > self.patience_s:
+            self.error = error
         log.error("A worker of pool %s cannot go on: %s", self.pool_id, error)
-        self.error = error
         self.stopping.wait(0.5)
+
+    def recovered(self) -> None:
+        "The store answers again."
+        self._trouble_since = None
 
     def resources_for(self, claimed: AttemptedRollout) -> NamedResources:
         "The bound resources of a claimed rollout; one without a version runs with none."
