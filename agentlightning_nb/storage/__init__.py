@@ -1,0 +1,1 @@
+"What the store is made of: rows, the writer thread, the life cycle, reading."

@@ -1,0 +1,71 @@
+"The command line as a user types it."
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from agentlightning_nb.cli import main
+from agentlightning_nb.litagent import LitAgent
+from agentlightning_nb.trainer import Trainer
+from agentlightning_nb.types import AgentLightningTask
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTLIGHTNING_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def start_server(folder, *options):
+    command = [sys.executable, "-m", "agentlightning_nb.cli", "server", "start", "--port", "0", *options]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=os.environ)
+    line = process.stdout.readline()
+    return process, re.search(r"http://\S+", line).group(0)
+
+
+class SimpleMathAgent(LitAgent):
+    async def training_rollout(self, task, rollout_id, resources):
+        a, b, expected = map(int, re.findall(r"\d+", task.context))
+        return float(a + b == expected)
+
+
+class DummyOptimizer:
+    async def optimize_step(self, rollout_results: list[tuple[str, float]], resources_version: str):
+        self.results = rollout_results
+        return {"version": resources_version, "resources": {}}
+
+
+def test_a_server_in_one_terminal_and_a_trainer_in_another(home):
+    process, url = start_server(home, "--host", "127.0.0.1")
+    try:
+        optimizer = DummyOptimizer()
+        tasks = [AgentLightningTask(context=f"Add {i} and 2 (Expected: 4)") for i in (1, 2)]
+        with Trainer(n_workers=2, backend=url) as trainer:
+            run = trainer.fit(SimpleMathAgent(), url, optimizer, tasks=tasks, progress=False)
+        assert run.status == "succeeded" and [r for _, r in optimizer.results] == [0.0, 1.0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0 and "everything is kept" in out
+    assert (home / "lightning.db").exists()
+
+
+def test_wrong_commands_say_what_exists(capsys):
+    with pytest.raises(SystemExit):
+        main(["sevrer"])
+    assert "server" in capsys.readouterr().err
+
+
+def test_our_errors_are_one_sentence(home, capsys):
+    process, url = start_server(home, "--host", "127.0.0.1")
+    try:
+        assert main(["server", "start", "--port", url.rsplit(":", 1)[1], "--db", ":memory:"]) == 1
+        message = capsys.readouterr().err
+        assert f"is in use by pid {process.pid}" in message and "Traceback" not in message
+    finally:
+        process.terminate()
+        process.wait(20)
