@@ -99,9 +99,15 @@ def bind(
 
 # %% ../nbs/10_background.ipynb #6f9e41a0
 class _Uvicorn(uvicorn.Server):
-    "A uvicorn server that says goodbye first."
+    "A uvicorn server that says when it is there, and goodbye before it goes."
 
-    farewell: Callable[[], Awaitable[Any]] | None = None  # ends what would wait for long
+    def __init__(self, config: uvicorn.Config, ready: threading.Event, farewell: Callable[[], Awaitable[Any]] | None):
+        super().__init__(config)
+        self.ready, self.farewell = ready, farewell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.farewell is not None:
@@ -118,26 +124,21 @@ class ServerThread(threading.Thread):
         config = uvicorn.Config(
             app, log_config=None, access_log=False, ws="none", timeout_keep_alive=75, timeout_graceful_shutdown=2
         )
-        self.uvicorn, self.sock, self.ready = _Uvicorn(config), sock, threading.Event()
-        self.uvicorn.farewell = farewell
+        self.sock, self.ready = sock, threading.Event()
+        self.uvicorn = _Uvicorn(config, self.ready, farewell)
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=self.uvicorn.config.get_loop_factory()) as runner:
-                runner.run(self._serve())
-        except (Exception, SystemExit) as e:
+                runner.run(self.uvicorn.serve(sockets=[self.sock]))
+        except SystemExit:
+            self.error = ServerError("the app refused to start; its log says why")
+        except Exception as e:
             self.error = e
         finally:
             self.sock.close()
             self.ready.set()
-
-    async def _serve(self) -> None:
-        serving = asyncio.ensure_future(self.uvicorn.serve(sockets=[self.sock]))
-        while not self.uvicorn.started and not serving.done():
-            await asyncio.sleep(0.001)
-        self.ready.set()
-        await serving
 
     def end(self, timeout_s: float = 10.0) -> None:
         "Stop serving and wait for it; a second call does nothing."
@@ -177,6 +178,7 @@ class BackgroundServer:
     ):
         self.app, self.host, self.port, self.farewell = app, host, port, farewell
         self._thread: ServerThread | None = None
+        self._finalizer: weakref.finalize | None = None
         self._lock = threading.Lock()
 
     @property
@@ -204,11 +206,11 @@ class BackgroundServer:
         sock = bind(self.host, self.port)
         thread = ServerThread(self.app, sock, self.farewell)
         thread.start()
-        if not thread.ready.wait(timeout_s) or not thread.is_alive():
-            thread.end(0.0)
+        if not thread.ready.wait(timeout_s) or not thread.uvicorn.started:
+            thread.end()
             raise ServerError(f"The server did not start: {thread.error or f'not ready after {timeout_s:g} s'}.")
         self.port, self._thread = thread.port, thread
-        weakref.finalize(self, thread.end)
+        self._finalizer = weakref.finalize(self, thread.end)
 
     def stop(self) -> None:
         "Stop serving; a second call does nothing."
@@ -216,6 +218,7 @@ class BackgroundServer:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.end()
+            self._finalizer.detach()
 
     def __enter__(self) -> "BackgroundServer":
         return self.start()
