@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASKED', 'OTHER', 'KINDS', 'THINGS', 'REFUSAL', 'TEMPLATE', 'START', 'END', 'PAD', 'TOOLS', 'GUESS', 'Segments',
            'is_held_out', 'calculator_tasks', 'tool_call', 'make_tokenizer', 'make_model', 'Demonstration',
-           'demonstrate', 'tokenised', 'pad', 'warm_start']
+           'demonstrate', 'tokenised', 'pad', 'warm_start', 'make_tiny']
 
 # %% ../../nbs/rl/tiny.ipynb #cc8f4996
 import hashlib
@@ -200,7 +200,7 @@ def warm_start(
     *,
     seed: int = 0,
     tool_share: float = 0.25,
-    enough: float = 0.8,  # share of begun tool conversations that it finishes without a wrong token
+    enough: float = 0.7,  # share of begun tool conversations that it finishes without a wrong token
     max_steps: int = 600,
     batch_size: int = 64,
     on_step: Callable[[int, float], None] = lambda step, finished: None,
@@ -234,3 +234,15 @@ def _imitation(flat: FlatLlama, batch: Sequence[Demonstration]) -> tuple[torch.T
     right[mask] = logits.detach().argmax(-1) == target
     right[torch.arange(len(batch)), mask.float().argmax(1)] = True
     return F.cross_entropy(logits, target, reduction="sum"), float(right.all(1).float().mean())
+
+# %% ../../nbs/rl/tiny.ipynb #1c81b846
+def make_tiny(*, seed: int = 0) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    "The tiny model, weakly warm-started on one thread, and its tokenizer."
+    tokenizer, before = make_tokenizer(), torch.get_num_threads()
+    model = make_model(tokenizer, seed=seed)
+    torch.set_num_threads(1)
+    try:
+        warm_start(model, tokenizer, seed=seed)
+    finally:
+        torch.set_num_threads(before)
+    return model, tokenizer

@@ -1,0 +1,38 @@
+"Importing the core loads nothing heavy."
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agentlightning_nb
+
+PACKAGE = Path(agentlightning_nb.__file__).parent
+HEAVY = "torch transformers ray vllm verl ipywidgets anywidget IPython pandas plotly numpy openai litellm".split()
+TRAIN = ("rl", "engines/torch", "algorithms/grpo")  # the extra `train`
+NOTEBOOK = ("widgets",)  # the extra `notebook`
+
+
+def core_rooms() -> list[str]:
+    names = [p.relative_to(PACKAGE).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py")]
+    kept = [n for n in names if not n.startswith((*TRAIN, *NOTEBOOK)) and not n.endswith(("__init__", "_modidx"))]
+    return ["agentlightning_nb", *sorted("agentlightning_nb." + n.replace("/", ".") for n in kept)]
+
+
+def test_the_core_imports_nothing_heavy():
+    probe = f"""
+import importlib, sys
+sys.modules.update(dict.fromkeys({HEAVY!r}))  # None: importing one of them raises
+for room in {core_rooms()!r}:
+    importlib.import_module(room)
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("room", ["agentlightning_nb", "agentlightning_nb.types", "agentlightning_nb.litagent"])
+def test_what_every_agent_imports_stays_small(room):
+    probe = f"import sys, {room}; print(sum(m.split('.')[0] in {HEAVY!r} for m in sys.modules), 'sqlite3' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert out.split() == ["0", "False"]

@@ -1,0 +1,59 @@
+"A room imports only from the rows above its own; the rooms of one package may import each other."
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import agentlightning_nb
+
+PACKAGE = Path(agentlightning_nb.__file__).parent
+ROWS = [
+    "errors types background migrations asgi",
+    "storage",
+    "store client tracer adapters litagent testing",
+    "runner views rl engines proxy",
+    "workers server plots page algorithms run",
+    "trainer widgets",
+    "magics demo",
+    "cli",
+]
+ROW = {room: i for i, rooms in enumerate(ROWS) for room in rooms.split()}
+BESIDE = {("types", "errors"), ("background", "errors"), ("migrations", "errors"), ("asgi", "errors")}
+BESIDE |= {("litagent", "tracer"), ("proxy", "engines"), ("engines", "rl")}  # inside one row, in this direction only
+
+
+def rooms():
+    return sorted(p for p in PACKAGE.rglob("*.py") if p.name != "_modidx.py" and p != PACKAGE / "__init__.py")
+
+
+def room_of(module: str) -> str:
+    "`agentlightning_nb.rl.losses` belongs to the room `rl`."
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported(path: Path) -> set[str]:
+    "The rooms that a module imports, at its top or inside a function."
+    found: set[str] = set()
+    package = ["agentlightning_nb", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{a.name}" for a in node.names} if module == "agentlightning_nb" else {module}
+    return {room_of(m) for m in found if m.startswith("agentlightning_nb.")} - {""}
+
+
+@pytest.mark.parametrize("path", rooms(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_room_imports_only_from_above(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert room in ROW, f"{room} stands in no row; give it one here and in the brief"
+    for other in imported(path) - {room, "__version__"}:
+        assert ROW[other] < ROW[room] or (room, other) in BESIDE, f"{room} imports {other}"
+
+
+def test_display_never_imports_algorithms():
+    for path in [PACKAGE / "views.py", PACKAGE / "plots.py", PACKAGE / "page.py", *(PACKAGE / "widgets").glob("*.py")]:
+        assert not path.exists() or not imported(path) & {"algorithms", "trainer", "server"}, path.name
