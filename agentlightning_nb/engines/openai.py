@@ -86,13 +86,13 @@ class OpenAIEngine:
     def __init__(
         self,
         base_url: str,  # with the /v1
-        api_key: str | None = None,  # None takes OPENAI_API_KEY from the environment
+        api_key: str | None = None,  # None takes OPENAI_API_KEY from the environment, an empty one is none
         *,
         token_ids: bool = False,  # ask for exact ids, as vLLM gives them
         timeout_s: float = 600.0,
     ):
         self.base_url, self.token_ids, self.timeout_s = base_url.rstrip("/"), token_ids, timeout_s
-        self._key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        self._key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key) or "none"
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
     @property
