@@ -178,7 +178,8 @@ def _messages(span: Span, key: str) -> list[Mapping[str, Any]]:
 def asked(rollout: LitRollout) -> str:
     "The task in words: its context, its name, or its input."
     task = rollout.task
-    return task.context or task.name or text_of(task.input)
+    given = task.input if isinstance(task.input, str) else json.dumps(task.input, ensure_ascii=False)
+    return task.context or task.name or given
 
 
 def rollout_view(rollout: LitRollout) -> RolloutView:

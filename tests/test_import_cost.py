@@ -9,7 +9,21 @@ import pytest
 import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
-HEAVY = "torch transformers ray vllm verl ipywidgets anywidget IPython pandas plotly numpy openai litellm".split()
+HEAVY = [
+    "torch",
+    "transformers",
+    "ray",
+    "vllm",
+    "verl",
+    "ipywidgets",
+    "anywidget",
+    "IPython",
+    "pandas",
+    "plotly",
+    "numpy",
+    "openai",
+    "litellm",
+]
 TRAIN = ("rl", "engines/torch", "algorithms/grpo")  # the extra `train`
 NOTEBOOK = ("widgets",)  # the extra `notebook`
 
@@ -33,6 +47,8 @@ for room in {core_rooms()!r}:
 
 @pytest.mark.parametrize("room", ["agentlightning_nb", "agentlightning_nb.types", "agentlightning_nb.litagent"])
 def test_what_every_agent_imports_stays_small(room):
-    probe = f"import sys, {room}; print(sum(m.split('.')[0] in {HEAVY!r} for m in sys.modules), 'sqlite3' in sys.modules)"
+    probe = (
+        f"import sys, {room}; print(sum(m.split('.')[0] in {HEAVY!r} for m in sys.modules), 'sqlite3' in sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True).stdout
     assert out.split() == ["0", "False"]

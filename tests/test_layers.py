@@ -12,7 +12,7 @@ ROWS = [
     "errors types background migrations asgi",
     "storage",
     "store client tracer adapters litagent testing",
-    "runner views rl engines proxy",
+    "runner views rl engines proxy routes",
     "workers server plots page algorithms run",
     "trainer widgets",
     "magics demo",

@@ -1,0 +1,44 @@
+# Every target makes its own .venv; nothing but Python >= 3.11 is needed.
+PYTHON ?= python3
+# Without a GPU this build is the small one; elsewhere give the CPU build, e.g. make demo TORCH="torch==2.13.0+cpu"
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+SETUP := settings.ini setup.py pyproject.toml
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test quick lab clean
+
+demo: .venv/.demo            ## train a tiny real model, here and now
+	$(BIN)/agentlightning demo
+
+lab: .venv/.demo             ## JupyterLab on the quickstart
+	$(BIN)/jupyter lab nbs/tutorials/quickstart.ipynb
+
+quick: .venv/.test           ## style and the fast tests, under two minutes
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+	$(BIN)/pytest -m "not slow and not browser"
+
+test: .venv/.test            ## everything: style, every notebook, every test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 180
+	$(BIN)/pytest
+
+clean:                       ## what the other targets made, the demo's store and curve included
+	rm -rf .venv build dist *.egg-info artefacts demo-out demo.db demo.db-* demo.files .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch first and by pip, so that nothing else chooses a build of several gigabytes; then uv, for speed
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	nvidia-smi >/dev/null 2>&1 || $(BIN)/pip install -q '$(TORCH)'
+	$(BIN)/pip install -q uv
+	touch $@
+
+.venv/.demo: .venv/.python $(SETUP)
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook]' || $(BIN)/pip install -q -e '.[train,notebook]'
+	touch $@
+
+.venv/.test: .venv/.python $(SETUP)
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,dev]' || $(BIN)/pip install -q -e '.[train,notebook,dev]'
+	touch $@ .venv/.demo
