@@ -31,7 +31,7 @@ class Upstream:
     "A loopback server that speaks OpenAI's chat completions and, when asked, vLLM's token ids. Commands stand in the last message."
 
     def __init__(self):
-        self.bodies, self.keys = [], []
+        self.bodies, self.keys, self.owner = [], [], "somebody"
         self.cancelled, self.release = threading.Event(), threading.Event()
 
     async def __call__(self, scope, receive, send):
@@ -43,6 +43,9 @@ class Upstream:
             raw += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if scope["path"].endswith("/models"):
+            listed = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": self.owner}]}
+            return await self._send(send, 200, json.dumps(listed).encode())
         body = json.loads(raw or b"{}")
         self.bodies.append(body)
         self.keys.append(dict(scope["headers"]).get(b"authorization", b"").decode())
@@ -377,8 +380,19 @@ def test_a_given_key_goes_upstream_and_nowhere_else(place, upstream, caplog):
     assert "very private prompt" not in caplog.text and "s3cret" not in caplog.text + kept
 
 
+def test_only_vllm_is_asked_for_token_ids(place, upstream):
+    p = place(OpenAIEngine(upstream.url))
+    p.post(ask("x"))
+    assert not {"return_token_ids", "logprobs"} & set(upstream.bodies[0])
+    upstream.owner = "vllm"
+    p.proxy.upstream = OpenAIEngine(upstream.url)
+    p.post(ask("x", stream=True))
+    assert upstream.bodies[1]["return_token_ids"] and upstream.bodies[1]["logprobs"]
+
+
 def test_tokens_of_vllm_are_recorded_and_stripped(place, upstream):
-    p = place(OpenAIEngine(upstream.url, token_ids=True))
+    upstream.owner = "vllm"
+    p = place(OpenAIEngine(upstream.url))
     assert "token_ids" not in p.post(ask("x"))[2].decode()
     assert "token_ids" not in p.post(ask("x", stream=True))[2].decode()
     for span in p.spans():

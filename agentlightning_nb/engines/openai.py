@@ -88,7 +88,8 @@ class OpenAIEngine:
         base_url: str,  # with the /v1
         api_key: str | None = None,  # None takes OPENAI_API_KEY from the environment, an empty one is none
         *,
-        token_ids: bool = False,  # ask for exact ids, as vLLM gives them
+        token_ids: bool
+        | None = None,  # ask for exact ids, as vLLM gives them; None asks the endpoint whether it is vLLM
         timeout_s: float = 600.0,
     ):
         self.base_url, self.token_ids, self.timeout_s = base_url.rstrip("/"), token_ids, timeout_s
@@ -110,6 +111,19 @@ class OpenAIEngine:
             self._sessions[loop] = session
         return session
 
+    async def _knows_ids(self) -> bool:
+        "Whether the endpoint gives token ids, found out once: vLLM says in its list of models that it is vLLM."
+        if self.token_ids is None:
+            try:
+                async with self._session().get(
+                    f"{self.base_url}/models", timeout=aiohttp.ClientTimeout(total=10)
+                ) as answer:
+                    listed = await answer.json(content_type=None) if answer.status == 200 else {}
+                self.token_ids = any(m.get("owned_by") == "vllm" for m in listed.get("data") or [])
+            except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
+                return False  # asked again at the next call
+        return self.token_ids
+
     def _asked(self, body: dict[str, Any], *, stream: bool) -> dict[str, Any]:
         asked = {k: v for k, v in body.items() if k not in ("stream", "stream_options")}
         if self.token_ids:
@@ -118,6 +132,7 @@ class OpenAIEngine:
 
     async def chat(self, body: dict[str, Any], *, session: str | None = None) -> Reply:
         "Answer a chat body; an `UpstreamError` has what the endpoint said."
+        await self._knows_ids()
         try:
             async with self._session().post(
                 f"{self.base_url}/chat/completions", json=self._asked(body, stream=False)
@@ -134,6 +149,7 @@ class OpenAIEngine:
     ) -> AsyncIterator[dict[str, Any] | Reply]:
         "The chunks as they come, then the `Reply`. Leaving the loop early closes the call upstream."
         assembly = Assembly()
+        await self._knows_ids()
         try:
             async with self._session().post(
                 f"{self.base_url}/chat/completions", json=self._asked(body, stream=True)
