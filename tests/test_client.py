@@ -220,11 +220,19 @@ def test_a_proxy_beside_a_remote_store_records_there(server):
 
     import openai
 
-    with LightningClient(server.url) as remote, AgentLightningServer(remote, upstream=Parrot()) as here:
+    kept = []
+
+    class Slow(LightningClient):
+        def add_many_spans(self, spans):
+            threading.Event().wait(0.2)  # the answer would overtake it
+            kept.extend(super().add_many_spans(spans))
+
+    with Slow(server.url) as remote, AgentLightningServer(remote, upstream=Parrot()) as here:
         claimed = remote.start_rollout(1)
         base = f"{here.url}/rollout/{claimed.rollout_id}/attempt/{claimed.attempt.attempt_id}/v1"
         openai.OpenAI(base_url=base, api_key=here.token).chat.completions.create(
             model="m", messages=[{"role": "user", "content": "x"}]
         )
+        assert len(kept) == 1
         remote.finish_attempt(claimed.rollout_id, claimed.attempt.attempt_id, reward=1.0)
         assert [len(t) for t in server.store.query_triplets([claimed.rollout_id]).values()] == [1]
