@@ -78,7 +78,8 @@ def curve_points(curve: RewardCurve) -> list[list[Any]]:
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<style>body{{margin:2rem auto;max-width:60rem;padding:0 1rem;font:15px/1.5 system-ui,sans-serif;color-scheme:light dark}}
+<style>:root{{color-scheme:light dark}}body{{margin:2rem auto;max-width:60rem;padding:0 1rem;font:15px/1.5 system-ui,sans-serif}}
+@media (prefers-color-scheme:dark){{body{{background:#16181d;color:#ddd}}}}
 table{{border-collapse:collapse}}th,td{{padding:.1rem .8rem}}</style></head>
 <body class="agl-page"><div id="curve"></div><details{opened}><summary>The same as a table</summary>{table}</details>
 <script type="application/json" id="data">{data}</script>

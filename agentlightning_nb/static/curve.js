@@ -8,11 +8,12 @@ const STYLE = `
   color: var(--fg); background: var(--bg); font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); padding: 8px 4px; }
 @media (prefers-color-scheme: dark) { .agl-page .agl { --fg: #ddd; --dim: #99a; --line: #445; --bg: #16181d; } }
 .agl-head { display: flex; flex-wrap: wrap; gap: 4px 14px; align-items: center; }
-.agl-title { font-weight: 600; } .agl-text { color: var(--dim); flex: 1; }
+.agl-title { font-weight: 600; } .agl-text { color: var(--dim); flex: 1; min-height: 1.9em; line-height: 1.9em; }
 .agl-key::before { content: ""; display: inline-block; width: 14px; height: 3px; margin-right: 5px; vertical-align: middle; background: var(--c); }
 .agl-bar { height: 4px; margin: 6px 0 2px; border-radius: 2px; background: var(--line); overflow: hidden; }
 .agl-bar div { height: 100%; background: var(--accent); transition: width 0.3s; }
-.agl svg { display: block; width: 100%; outline-offset: 2px; touch-action: pan-y; } .agl svg text { fill: var(--dim); font-size: 11px; }
+.agl svg { display: block; width: 100%; touch-action: pan-y; margin: 4px 0; }
+.agl svg:focus { outline: none; } .agl svg:focus-visible { outline: 1px solid var(--accent); border-radius: 3px; } .agl svg text { fill: var(--dim); font-size: 11px; }
 .agl button { font: inherit; color: var(--fg); background: transparent; border: 1px solid var(--line); border-radius: 4px; padding: 1px 10px; cursor: pointer; }
 .agl button:hover { border-color: var(--accent); }
 .agl-at { color: var(--dim); min-height: 1.4em; font-variant-numeric: tabular-nums; }`;

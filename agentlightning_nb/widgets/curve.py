@@ -79,7 +79,7 @@ def progress_of(
     elapsed, steps = now - began[0], run.step - began[1]
     if curve.rollouts and elapsed > 0:
         said.append(f"{curve.rollouts} rollouts")
-    if not run.done and steps > 0 and elapsed > 0:
+    if run.status == "running" and steps > 0 and elapsed > 0:
         pace = curve.rollouts / max(run.step, 1) * steps / elapsed
         said.append(f"{pace:.1f}/s")
         if run.max_steps:
