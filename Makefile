@@ -20,7 +20,7 @@ quick: .venv/.test           ## style and the fast tests, under two minutes
 
 test: .venv/.test            ## everything: style, every notebook, every test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
-	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 180
+	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 400
 	$(BIN)/pytest
 
 clean:                       ## what the other targets made, the demo's store and curve included

@@ -14,6 +14,7 @@ def load_ipython_extension(shell: Any) -> None:
         return lambda *args: getattr(import_module("agentlightning_nb.widgets.show"), name)(*args)
 
     formatter = shell.display_formatter
+    formatter.formatters["text/plain"].for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_pretty"))
     formatter.formatters["text/html"].for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_html"))
     formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_bundle"))
 
