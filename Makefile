@@ -15,11 +15,11 @@ lab: .venv/.demo             ## JupyterLab on the quickstart
 	$(BIN)/jupyter lab nbs/tutorials/quickstart.ipynb
 
 quick: .venv/.test           ## style and the fast tests, under two minutes
-	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q nbs tests tools
 	$(BIN)/pytest -m "not slow and not browser"
 
 test: .venv/.test            ## everything: style, every notebook, every test
-	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q nbs tests tools
 	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 400
 	$(BIN)/pytest
 
