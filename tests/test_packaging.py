@@ -50,7 +50,8 @@ def test_wheel_and_sdist_are_whole(built):
         assert f"agentlightning_nb/{name}" in in_wheel
     entry = next(n for n in in_wheel if n.endswith("entry_points.txt"))
     assert "agentlightning = agentlightning_nb.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
-    assert any(n.endswith("/settings.ini") for n in tarfile.open(sdist).getnames())
+    with tarfile.open(sdist) as kept:
+        assert any(n.endswith("/settings.ini") for n in kept.getnames())
 
 
 @pytest.mark.slow
