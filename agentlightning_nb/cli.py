@@ -95,3 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("agentlightning: interrupted; what was done is kept.\n")
         return 130
+
+# %% ../nbs/34_cli.ipynb #61c06205
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,7 +6,6 @@
 __all__ = ['OPERATORS', 'CALCULATOR', 'REFUSAL', 'calculate', 'CalculatorAgent', 'grade', 'accuracy', 'demo']
 
 # %% ../nbs/35_demo.ipynb #1085d340
-import ast
 import json
 import operator
 import re
@@ -26,7 +25,7 @@ from .types import LLM, AgentLightningTask, AgentResource, LitRollout
 from .views import reward_curve
 
 # %% ../nbs/35_demo.ipynb #c347de6e
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 CALCULATOR = {
     "type": "function",
     "function": {
@@ -38,21 +37,12 @@ CALCULATOR = {
 
 
 def calculate(expression: str) -> str:
-    "The value of an expression of whole numbers with +, - and *, or `error` for anything else."
-    try:
-        return str(_value(ast.parse(expression.strip()[:40], mode="eval").body))
-    except (SyntaxError, ValueError):
+    "The value of `a + b`, `a - b` or `a * b` for whole numbers, or `error` for anything else."
+    found = re.fullmatch(r"\s*(-?[0-9]{1,9})\s*([-+*])\s*(-?[0-9]{1,9})\s*", expression)
+    if found is None:
         return "error"
-
-
-def _value(node: ast.AST) -> int:
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return node.value
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand)
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        return OPERATORS[type(node.op)](_value(node.left), _value(node.right))
-    raise ValueError("not arithmetic")
+    a, sign, b = found.groups()
+    return str(OPERATORS[sign](int(a), int(b)))
 
 # %% ../nbs/35_demo.ipynb #6619042c
 class CalculatorAgent(LitAgent):
@@ -100,7 +90,7 @@ def grade(answer: str, expected: int | None) -> float:
     "1 for the right number, 0.5 for a right refusal, else 0."
     if expected is None:
         return 0.5 if answer.strip() == REFUSAL else 0.0
-    return float(re.fullmatch(r"-?\d+", answer.strip()) is not None and int(answer) == expected)
+    return float(re.fullmatch(r" *-?[0-9]{1,18} *", answer) is not None and int(answer) == expected)
 
 # %% ../nbs/35_demo.ipynb #2779d568
 def accuracy(rollouts: Sequence[LitRollout]) -> float:

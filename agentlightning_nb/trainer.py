@@ -6,7 +6,6 @@
 __all__ = ['log', 'Hub', 'in_notebook', 'progress_bar', 'Evaluation', 'reward_frame', 'Trainer']
 
 # %% ../nbs/21_trainer.ipynb #daa9a0b6
-import asyncio
 import contextlib
 import importlib
 import inspect
@@ -143,9 +142,8 @@ def progress_bar(run: TrainingRun):
             bar.total = run.max_steps
             if run.step > bar.n:
                 bar.update(run.step - bar.n)
-                bar.set_postfix_str(
-                    " ".join(f"{name} {value:.3g}" for name, value in run.latest.items()), refresh=False
-                )
+                if "reward" in run.latest:
+                    bar.set_postfix_str(f"reward {run.latest['reward']:.3f}", refresh=False)
 
         unsubscribe = run.subscribe(update)
         try:

@@ -65,7 +65,13 @@ def test_resources_survive_the_wire(resource):
 def test_llm_travels_under_the_names_of_the_protocol_without_its_key():
     wire = resource_to_json(LLM("m", sampling={"temperature": 0}).model_copy(update={"api_key": "secret"}))
     assert wire == {"resource_type": "llm", "model": "m", "endpoint": "", "sampling_parameters": {"temperature": 0}}
-    old = {"resource_type": "proxy_llm", "endpoint": "http://x/v1", "model": "m", "api_key": None, "sampling_parameters": {}}
+    old = {
+        "resource_type": "proxy_llm",
+        "endpoint": "http://x/v1",
+        "model": "m",
+        "api_key": None,
+        "sampling_parameters": {},
+    }
     assert resource_from_json(old).base_url == "http://x/v1"
 
 
