@@ -868,6 +868,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'agentlightning_nb/storage/lifecycle.py'),
                                                      'agentlightning_nb.storage.lifecycle.note_worker': ( 'storage/lifecycle.html#note_worker',
                                                                                                           'agentlightning_nb/storage/lifecycle.py'),
+                                                     'agentlightning_nb.storage.lifecycle.numbered': ( 'storage/lifecycle.html#numbered',
+                                                                                                       'agentlightning_nb/storage/lifecycle.py'),
                                                      'agentlightning_nb.storage.lifecycle.report': ( 'storage/lifecycle.html#report',
                                                                                                      'agentlightning_nb/storage/lifecycle.py'),
                                                      'agentlightning_nb.storage.lifecycle.start_attempt': ( 'storage/lifecycle.html#start_attempt',

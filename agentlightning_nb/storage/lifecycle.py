@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ACTIVE', 'INSERT_ROLLOUT', 'the_rollout', 'the_attempt', 'check_status', 'check_resources', 'next_place',
            'create_rollouts', 'claim', 'begin_attempt', 'start_attempt', 'end_attempt', 'move_rollout', 'report',
-           'keep_late', 'change_rollout', 'change_attempt', 'insert_spans', 'add_spans', 'keep_reward', 'alive',
-           'heartbeat', 'note_worker', 'worker_alive', 'next_deadline', 'sweep']
+           'keep_late', 'change_rollout', 'change_attempt', 'numbered', 'insert_spans', 'add_spans', 'keep_reward',
+           'alive', 'heartbeat', 'note_worker', 'worker_alive', 'next_deadline', 'sweep']
 
 # %% ../../nbs/storage/lifecycle.ipynb #70767859
 import sqlite3
@@ -261,7 +261,7 @@ def report(
         return keep_late(turn, attempt, rollout, status, reward, error, spans)
     if status != attempt.status and status not in ATTEMPT_NEXT[attempt.status]:
         raise TransitionError(f"Attempt {attempt.attempt_id} is {attempt.status}; it cannot become {status}.")
-    emitted = insert_spans(turn, attempt, spans)
+    emitted = insert_spans(turn, attempt, numbered(turn, attempt, spans))
     if reward is None and emitted is not None:
         reward, rewards = emitted[0], {**emitted[1], **rewards}
     end_attempt(turn, attempt, status, reward=reward, rewards=rewards, error=error)
@@ -290,7 +290,7 @@ def keep_late(
         "UPDATE attempt SET metadata = ? WHERE attempt_id = ?",
         (to_json({**(attempt.metadata or {}), "late": late}), attempt.attempt_id),
     )
-    insert_spans(turn, attempt, spans, late=True)
+    insert_spans(turn, attempt, numbered(turn, attempt, spans), late=True)
     if attempt.status not in ACTIVE:
         return Refusal(
             TransitionError(
@@ -348,44 +348,50 @@ def change_attempt(turn: Turn, rollout_id: str, attempt_id: str, changes: Mappin
     return the_attempt(turn, rollout_id, attempt.attempt_id)
 
 # %% ../../nbs/storage/lifecycle.ipynb #627b21b4
+def numbered(turn: Turn, attempt: Attempt, spans: Sequence[Span]) -> list[Span]:
+    "The spans, those without a number with the attempt's next ones."
+    if not spans:
+        return []
+    (last,) = turn.execute("SELECT last_span FROM attempt WHERE attempt_id = ?", (attempt.attempt_id,)).fetchone()
+    found = []
+    for span in spans:
+        last = span.sequence_id if span.sequence_id > last else last + (span.sequence_id <= 0)
+        found.append(span if span.sequence_id > 0 else span.model_copy(update={"sequence_id": last}))
+    turn.execute("UPDATE attempt SET last_span = ? WHERE attempt_id = ?", (last, attempt.attempt_id))
+    return found
+
+
 def insert_spans(
     turn: Turn, attempt: Attempt, spans: Sequence[Span], *, late: bool = False
 ) -> tuple[float, dict[str, float]] | None:
-    "Write spans of one attempt, numbering those without a number; the last reward among them."
-    if not spans:
-        return None
+    "Write numbered spans of one attempt; the last reward among them."
     rewards = [span_reward(span) for span in spans]
-    (last,) = turn.execute("SELECT last_span FROM attempt WHERE attempt_id = ?", (attempt.attempt_id,)).fetchone()
-    rows = []
-    for span in spans:
-        row = span_row(span)
-        if row[2] <= 0:
-            row[2] = last + 1
-        last = max(last, row[2])
-        rows.append(mark_late(row) if late else row)
-    turn.executemany(INSERT_SPAN, rows)
-    turn.execute("UPDATE attempt SET last_span = ? WHERE attempt_id = ?", (last, attempt.attempt_id))
+    rows = [span_row(span) for span in spans]
+    turn.executemany(INSERT_SPAN, [mark_late(row) for row in rows] if late else rows)
     return next((r for r in reversed(rewards) if r is not None), None)
 
 
 def add_spans(turn: Turn, spans: Sequence[Span]) -> list[Span]:
-    "Keep spans of any attempts; each is a sign of life, and the first one makes its attempt running."
-    by_attempt: dict[tuple[str, str], list[Span]] = {}
-    for span in spans:
-        by_attempt.setdefault((span.rollout_id, span.attempt_id), []).append(span)
+    "Keep spans of any attempts; each is a sign of life, and the first one makes its attempt running. The spans with their numbers."
+    by_attempt: dict[tuple[str, str], list[int]] = {}
+    for i, span in enumerate(spans):
+        by_attempt.setdefault((span.rollout_id, span.attempt_id), []).append(i)
     attempts = {key: the_attempt(turn, *key) for key in by_attempt}
-    for of_one in by_attempt.values():
-        for span in of_one:
-            span_reward(span)
-    for key, of_one in by_attempt.items():
+    for span in spans:
+        span_reward(span)
+    kept = list(spans)
+    for key, places in by_attempt.items():
         attempt = attempts[key]
+        of_one = numbered(turn, attempt, [spans[i] for i in places])
+        for i, span in zip(places, of_one, strict=True):
+            kept[i] = span
         active = attempt.status in ACTIVE
         reward = insert_spans(turn, attempt, of_one, late=not active)
         if active:
             alive(turn, attempt)
             if reward is not None:
                 keep_reward(turn, attempt, *reward)
-    return list(spans)
+    return kept
 
 
 def keep_reward(turn: Turn, attempt: Attempt, reward: float, parts: Mapping[str, float]) -> None:
