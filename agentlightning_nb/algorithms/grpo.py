@@ -19,9 +19,10 @@ from .base import Algorithm, Run, batches
 from ..engines.torch import TorchEngine
 from ..errors import BadRequestError, RunError
 from ..rl.advantages import group_advantages
-from ..rl.policy import Policy, load_model, one_thread
+from ..rl.policy import Policy, one_thread
 from ..rl.rows import TrainingRow, rows_of
 from ..rl.tiny import make_tiny
+from ..rl.weights import load_model
 from ..types import LLM, LitRollout, ModelWeights
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class GRPO(Algorithm):
     n: int = 8  # rollouts of each task: the group
     batch_size: int = 16  # tasks a step
     max_steps: int = 60
-    lr: float = 2e-3  # of Adam; matrices of a tiny model train with Muon at twice the rate
+    lr: float = 1e-3  # of Adam; matrices of a tiny model train with Muon at twice the rate
     muon: bool = True
     seed: int = 0
     temperature: float = 1.0

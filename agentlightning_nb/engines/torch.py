@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .base import Reply
 from ..errors import BadRequestError, ServerError
 from ..rl.llama import Cache, FlatLlama, is_flat, join
+from ..rl.weights import load_model
 from ..types import new_id
 
 log = logging.getLogger(__name__)
@@ -299,7 +299,7 @@ class TorchEngine:
         "An engine for the model and tokenizer in a folder, as `save_pretrained` writes them."
         if not Path(path).is_dir():
             raise BadRequestError(f"No weights at {path}: the folder does not exist.")
-        return cls(AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path), name=name)
+        return cls(*load_model(path), name=name)
 
     @property
     def models(self) -> list[str]:

@@ -200,7 +200,7 @@ def warm_start(
     *,
     seed: int = 0,
     tool_share: float = 0.25,
-    enough: float = 0.7,  # share of begun tool conversations that it finishes without a wrong token
+    enough: float = 0.9,  # share of begun tool conversations that it finishes without a wrong token
     max_steps: int = 600,
     batch_size: int = 64,
     on_step: Callable[[int, float], None] = lambda step, finished: None,
