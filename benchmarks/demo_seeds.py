@@ -1,6 +1,6 @@
 """Does the demo learn on every seed? Runs `agentlightning demo` for each and prints held-out greedy accuracy before and after.
 
-    python benchmarks/demo_seeds.py --seeds 0 1 2 3 4
+python benchmarks/demo_seeds.py --seeds 0 1 2 3 4
 """
 
 import argparse
@@ -22,7 +22,9 @@ def measure(seed: int) -> tuple[float, float, int, float]:
         wall = time.monotonic() - started
     found = TOLD.search(done.stdout)
     if found is None:
-        raise SystemExit(f"Seed {seed} told no accuracy (exit code {done.returncode}):\n{done.stdout}\n{done.stderr[-2000:]}")
+        raise SystemExit(
+            f"Seed {seed} told no accuracy (exit code {done.returncode}):\n{done.stdout}\n{done.stderr[-2000:]}"
+        )
     return float(found[1]), float(found[2]), int(found[3]), wall
 
 

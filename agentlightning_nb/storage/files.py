@@ -25,21 +25,33 @@ class WriteLock:
 
     def __init__(self, path: str):
         self.path = path + ".lock"
-        self.file: IO[str] = open(self.path, "a+")  # noqa: SIM115 - held until `release`
-        try:
-            _lock(self.file)
-        except OSError:
-            self.file.seek(0)
-            holder = self.file.read().strip()
+        self.file = self._locked(path)
+        while not _is_at(self.file, self.path):  # its holder let go and removed it between our opening and locking it
             self.file.close()
+            self.file = self._locked(path)
+        self.file.truncate(0)
+        self.file.write(str(os.getpid()))
+        self.file.flush()
+
+    def _locked(self, path: str) -> IO[str]:
+        try:
+            file = open(self.path, "a+")  # noqa: SIM115 - held until `release`
+        except OSError as e:
+            raise StoreError(
+                f"{path} cannot be opened: {e.strerror}. Check that the folder exists and that you may write there."
+            ) from e
+        try:
+            _lock(file)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
             by = f"pid {holder}{_name_of(holder)}" if holder else "another process"
             raise StoreInUseError(
                 f"{path} is open for writing in {by}. Connect through its server (LightningClient, Trainer(backend=...)), "
                 "or read it with LightningStore(path, readonly=True)."
             ) from None
-        self.file.truncate(0)
-        self.file.write(str(os.getpid()))
-        self.file.flush()
+        return file
 
     def release(self) -> None:
         "Let others write."
@@ -58,6 +70,14 @@ def _lock(file: IO[str]) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_at(file: IO[str], path: str) -> bool:
+    "Whether the path still leads to this open file."
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _name_of(pid: str) -> str:
