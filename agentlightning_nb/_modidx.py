@@ -62,6 +62,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                        'agentlightning_nb/algorithms/grpo.py'),
                                                    'agentlightning_nb.algorithms.grpo.GRPO._publish': ( 'algorithms/grpo.html#grpo._publish',
                                                                                                         'agentlightning_nb/algorithms/grpo.py'),
+                                                   'agentlightning_nb.algorithms.grpo.GRPO._rate': ( 'algorithms/grpo.html#grpo._rate',
+                                                                                                     'agentlightning_nb/algorithms/grpo.py'),
                                                    'agentlightning_nb.algorithms.grpo.GRPO._train': ( 'algorithms/grpo.html#grpo._train',
                                                                                                       'agentlightning_nb/algorithms/grpo.py'),
                                                    'agentlightning_nb.algorithms.grpo.GRPO.run': ( 'algorithms/grpo.html#grpo.run',

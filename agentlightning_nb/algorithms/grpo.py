@@ -67,6 +67,7 @@ class GRPO(Algorithm):
     batch_size: int = 16  # tasks a step
     max_steps: int = 60
     lr: float = 1e-3  # of Adam; matrices of a tiny model train with Muon at twice the rate
+    lr_end: float = 0.1  # what is left of the rates at the last step; they fall linearly
     muon: bool = True
     seed: int = 0
     temperature: float = 1.0
@@ -112,13 +113,17 @@ class GRPO(Algorithm):
                     "No model call was recorded in this step. Does the agent call resources['llm'] at its base_url?"
                 )
             with engine.paused():
-                told |= policy.update(training_rows(rollouts, scale=self.scale))
+                told |= policy.update(training_rows(rollouts, scale=self.scale), rate=self._rate(step))
             done = step + 1
             due = done % self.eval_every == 0 or done == self.max_steps or run.stopping
             self._publish(run, policy, engine, done, keep=due)
             run.log(step, **told)
             if due and self._evaluate(run, done):
                 return
+
+    def _rate(self, step: int) -> float:
+        "The share of the learning rates at this step."
+        return 1.0 - (1.0 - self.lr_end) * step / self.max_steps
 
     def _publish(self, run: Run, policy: Policy, engine: TorchEngine, done: int, *, keep: bool) -> None:
         "Make the weights the latest version; with `keep` write them, and where the run stands, to its folder."
@@ -166,6 +171,8 @@ class GRPO(Algorithm):
                 raise BadRequestError(f"GRPO: {name} is {getattr(self, name)!r}; give a whole number from 1.")
         if self.n < 2:
             raise BadRequestError("GRPO: n is 1; a group of one has nothing to compare with. Give 2 or more.")
+        if not 0 <= self.lr_end <= 1:
+            raise BadRequestError(f"GRPO: lr_end is {self.lr_end!r}; give a share from 0 to 1.")
         for name in ("lr", "temperature"):
             if not getattr(self, name) > 0:
                 raise BadRequestError(f"GRPO: {name} is {getattr(self, name)!r}; give a number above 0.")

@@ -89,8 +89,8 @@ class Policy:
         entropy = -(logp.detach().exp() * logp.detach()).sum(-1)
         return logp.gather(1, ids[:, 1:][mask][:, None])[:, 0], entropy, which
 
-    def update(self, rows: Sequence[TrainingRow]) -> dict[str, float]:
-        """One optimizer step on the rows; its metrics. Rows of zero advantage and truncated answers are left out, and with nothing left
+    def update(self, rows: Sequence[TrainingRow], *, rate: float = 1.0) -> dict[str, float]:
+        """One optimizer step on the rows, at `rate` times the learning rates; its metrics. Rows of zero advantage and truncated answers are left out, and with nothing left
         the weights stay as they are, momentum included."""
         used = trainable(rows, train_truncated=self.train_truncated)
         metrics = {"rows": float(len(rows)), "rows_used": float(len(used))}
@@ -103,7 +103,7 @@ class Policy:
             totals += self._backward(batch, tokens)
         norm = torch.nn.utils.clip_grad_norm_(list(self.optimizer.parameters), self.max_grad_norm)
         self.updates += 1
-        self.optimizer.step(scale=min(1.0, self.updates / max(self.warmup, 1)))
+        self.optimizer.step(scale=rate * min(1.0, self.updates / max(self.warmup, 1)))
         loss, clipped, entropy, gap = totals.tolist()
         told = {
             "loss": loss,
