@@ -148,7 +148,10 @@ def test_a_taken_port_is_said_before_anything_starts():
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with Trainer() as trainer, pytest.raises(PortInUseError, match=f"{port} on 127.0.0.1 is in use by pid {os.getpid()}"):
+        with (
+            Trainer() as trainer,
+            pytest.raises(PortInUseError, match=f"{port} on 127.0.0.1 is in use by pid {os.getpid()}"),
+        ):
             fit(trainer, backend=AgentLightningServer(LightningStore(), port=port))
     assert threads() - before == set() or all("store" in t.name for t in threads() - before)
 
