@@ -18,7 +18,9 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -39,10 +41,12 @@ class FlatDecoder:
     def __init__(self, model: Any):
         self.flat, self.device = FlatLlama(model), model.device
         self.cache: Cache | None = None
+        self.kept: Tensor | None = None  # the living rows of the cache; None is all
         self.longest = 0
 
     def add(self, prompts: list[list[int]], room: int) -> Tensor:
         "Read prompts into the batch; the scores of their next tokens (n, V). Equal prompts are read once."
+        self._compact()
         distinct = {tuple(p): None for p in prompts}
         index = {p: i for i, p in enumerate(distinct)}
         length = torch.tensor([len(p) for p in distinct], device=self.device)
@@ -58,14 +62,30 @@ class FlatDecoder:
     def step(self, tokens: Tensor) -> Tensor:
         "Append one token to every row; the scores of the next ones (B, V)."
         self.cache = self.cache.grown(self.longest + 1)
-        scores, self.cache = self.flat.decode(tokens, self.cache, self.longest)
+        if self.kept is None:
+            scores, self.cache = self.flat.decode(tokens, self.cache, self.longest)
+        else:
+            whole = tokens.new_zeros(len(self.cache.length))
+            whole[self.kept] = tokens
+            scores, self.cache = self.flat.decode(whole, self.cache, self.longest)
+            scores = scores[self.kept]
         self.longest += 1
         return scores
 
     def keep(self, rows: list[int]) -> None:
-        "Drop all rows but these."
-        self.cache = self.cache.take(torch.tensor(rows, device=self.device)) if rows else None
-        self.longest = int(self.cache.length.max()) if rows else 0
+        "Drop all rows but these. A few dead ones run along: copying the cache costs more than their tokens."
+        if not rows:
+            self.cache, self.kept, self.longest = None, None, 0
+            return
+        index = torch.tensor(rows, device=self.device)
+        self.kept = index if self.kept is None else self.kept[index]
+        if len(rows) < 0.8 * len(self.cache.length):
+            self._compact()
+
+    def _compact(self) -> None:
+        if self.kept is not None:
+            self.cache, self.kept = self.cache.take(self.kept), None
+            self.longest = int(self.cache.length.max())
 
 
 class ReferenceDecoder:
@@ -103,7 +123,7 @@ class ReferenceDecoder:
 def sample(
     scores: Tensor,  # (B, V)
     temperature: Tensor,  # (B, 1); 0 is greedy
-    noise: Tensor,  # (B, V), exponential
+    draw: Tensor,  # (B, 1), uniform in [0, 1)
     top_k: Tensor | None = None,  # (B, 1); 0 is off
     top_p: Tensor | None = None,  # (B, 1); 1 is off
 ) -> tuple[Tensor, Tensor]:
@@ -112,7 +132,9 @@ def sample(
     logp = torch.log_softmax(scores / torch.where(greedy, 1.0, temperature), -1)
     if top_k is not None or top_p is not None:
         logp = truncated(logp, top_k, top_p)
-    token = torch.where(greedy[:, 0], logp.argmax(-1), (logp.exp() / noise).argmax(-1))
+    upto = logp.exp().cumsum(-1, dtype=torch.float64)
+    drawn = torch.searchsorted(upto, draw * upto[:, -1:], right=True)[:, 0].clamp(max=logp.shape[-1] - 1)
+    token = torch.where(greedy[:, 0], logp.argmax(-1), drawn) if greedy.any() else drawn
     return token, logp.gather(1, token[:, None])[:, 0]
 
 
@@ -148,7 +170,7 @@ class Request:
     finish_reason: str = ""
     version: str | None = None
     cancelled: bool = False
-    generator: torch.Generator | None = None
+    random: Random = field(default_factory=Random)  # where its luck comes from
 
 
 def number(body: dict[str, Any], name: str, default: float, low: float, high: float) -> float:
@@ -201,6 +223,7 @@ class Prompts:
         self.turns: OrderedDict[str, Turn] = OrderedDict()
         self.rendered: OrderedDict[str, str] = OrderedDict()
         self.lock = threading.Lock()
+        self.tokenize = lru_cache(sessions)(self._tokenize)  # a group asks the same
 
     def text(self, messages: list[dict[str, Any]], tools: Any, generate: bool) -> str:
         "The conversation as the chat template writes it."
@@ -229,12 +252,12 @@ class Prompts:
             before = self.text(messages[: len(turn.messages)], tools, False)
             ending = ends_with(self.tokenizer, turn.ids, before)
             if whole.startswith(before) and ending is not None:
-                return turn.ids + self.tokenize(before[ending:] + whole[len(before) :])
-        return self.tokenize(whole)
+                return [*turn.ids, *self.tokenize(before[ending:] + whole[len(before) :])]
+        return list(self.tokenize(whole))
 
-    def tokenize(self, text: str) -> list[int]:
+    def _tokenize(self, text: str) -> tuple[int, ...]:
         "The ids of a text that the template wrote."
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def remember(
         self, session: str | None, messages: list[dict[str, Any]], message: dict[str, Any], tools: Any, ids: list[int]
@@ -287,7 +310,7 @@ class TorchEngine:
         self.max_tokens, self.gather_s, self.max_batch = max_tokens, gather_s, max_batch
         self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
         self.prompts = Prompts(tokenizer)
-        self.generator = torch.Generator(device=model.device).manual_seed(seed)
+        self.random, self.ending = Random(seed), tokenizer.eos_token_id
         self.sampled = 0  # tokens, since the start
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._weights = threading.RLock()
@@ -426,7 +449,7 @@ class TorchEngine:
             top_p=number(body, "top_p", 1.0, 0.0, 1.0),
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             done=done,
-            generator=None if seed is None else torch.Generator(device=self.model.device).manual_seed(int(seed)),
+            random=self.random if seed is None else Random(int(seed)),
         )
 
     def _text(self, ids: list[int]) -> str:
@@ -511,13 +534,10 @@ class TorchEngine:
 
     def _sample(self, scores: Tensor, batch: list[Request]) -> tuple[list[int], list[float]]:
         column = lambda values, dtype: torch.tensor(values, device=scores.device, dtype=dtype)[:, None]  # noqa: E731
-        noise = torch.empty_like(scores).exponential_(generator=self.generator)
-        for i, request in enumerate(batch):
-            if request.generator is not None:
-                noise[i].exponential_(generator=request.generator)
+        draw = column([r.random.random() for r in batch], torch.float64)
         top_k = column([max(r.top_k, 0) for r in batch], torch.long) if any(r.top_k > 0 for r in batch) else None
         top_p = column([r.top_p for r in batch], scores.dtype) if any(r.top_p < 1 for r in batch) else None
-        token, logp = sample(scores, column([r.temperature for r in batch], scores.dtype), noise, top_k, top_p)
+        token, logp = sample(scores, column([r.temperature for r in batch], scores.dtype), draw, top_k, top_p)
         return token.tolist(), logp.tolist()
 
     def _goes_on(self, request: Request, token: int, logp: float) -> bool:
@@ -526,7 +546,7 @@ class TorchEngine:
             return False
         request.response_ids.append(token)
         request.logprobs.append(logp)
-        ended = token == self.tokenizer.eos_token_id
+        ended = token == self.ending
         if ended or (request.stop and any(s in self._text(request.response_ids) for s in request.stop)):
             request.finish_reason = "stop"
         elif len(request.response_ids) >= request.max_tokens:

@@ -22,7 +22,7 @@ class Cache(NamedTuple):
 
     def take(self, rows: Tensor) -> "Cache":
         "The cache of some rows, in that order; a row may be taken twice."
-        return Cache(self.k[:, rows], self.v[:, rows], self.length[rows])
+        return Cache(self.k.index_select(1, rows), self.v.index_select(1, rows), self.length[rows])
 
     def grown(self, capacity: int) -> "Cache":
         "The same with room for at least that many positions."
