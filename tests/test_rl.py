@@ -164,6 +164,30 @@ def test_micro_batches_give_the_same_gradient(tokenizer):
     assert ((gradient(1) - whole).norm() / whole.norm()).item() < 1e-5
 
 
+def test_a_prompt_that_rows_share_is_computed_once_and_nothing_changes(tokenizer):
+    def gradient(shared):
+        policy = Policy(make_model(tokenizer, seed=3), tokenizer, max_grad_norm=1e9)
+        rows = some_rows(policy, lengths=(9, 14, 11, 20, 5, 8))
+        prompts = [rows[0].token_ids[:4], [7, 8, 9]]
+        rows = [
+            replace(
+                r,
+                token_ids=[*prompts[i % 2], *r.token_ids[4:]],
+                mask=[*([0] * len(prompts[i % 2])), *r.mask[4:]],
+                behaviour_logprobs=[*([0.0] * len(prompts[i % 2])), *r.behaviour_logprobs[4:]],
+            )
+            for i, r in enumerate(rows)
+        ]
+        if not shared:
+            policy.flat = None  # transformers' own forward, padded
+        told = policy.update(rows, rate=0.0)
+        return told, torch.cat([p.grad.flatten() for p in policy.model.parameters()])
+
+    (one, a), (two, b) = gradient(True), gradient(False)
+    assert ((a - b).norm() / b.norm()).item() < 1e-5
+    assert one == pytest.approx(two, rel=1e-4, abs=1e-6)
+
+
 def test_when_all_answers_were_cut_off_nothing_moves(tokenizer):
     policy = Policy(make_model(tokenizer), tokenizer)
     policy.update(some_rows(policy))  # so that there is momentum

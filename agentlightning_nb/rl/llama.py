@@ -100,6 +100,38 @@ class FlatLlama:
             )
         return F.rms_norm(x, (x.shape[-1],), core.norm.weight, self.eps)
 
+    def hidden_shared(
+        self,
+        prompt: Tensor,  # distinct prompts (P, K), padded on the right
+        length: Tensor,  # of the prompts (P,)
+        which: Tensor,  # the prompt of each row (B,)
+        tail: Tensor,  # what each row goes on with (B, L), padded on the right
+    ) -> Tensor:
+        "The hidden states (B, L + 1, D) of each row's last prompt token and of its tail, with gradients; each prompt is computed once."
+        core, (P, K), L = self.model.model, prompt.shape, tail.shape[1]
+        grouped = self.heads != self.kv_heads
+        place = length[which][:, None] + torch.arange(L, device=tail.device)  # (B, L)
+        cos, sin = self.cos[place][:, None], self.sin[place][:, None]  # (B, 1, L, head size)
+        in_prompt = (torch.arange(K, device=tail.device) < length[which][:, None])[:, None, None].expand(-1, -1, L, -1)
+        causal = torch.ones(L, L, dtype=torch.bool, device=tail.device).tril().expand(len(which), 1, L, L)
+        seen = torch.cat((in_prompt, causal), -1)  # (B, 1, L, K + L)
+        x, y = F.embedding(prompt, core.embed_tokens.weight), F.embedding(tail, core.embed_tokens.weight)
+        for layer in core.layers:
+            read: list[Tensor] = []
+
+            def of_prompt(q: Tensor, k: Tensor, v: Tensor, read: list[Tensor] = read) -> Tensor:
+                read += [k, v]
+                return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+
+            def of_tail(q: Tensor, k: Tensor, v: Tensor, read: list[Tensor] = read) -> Tensor:
+                k, v = (torch.cat((before[which], now), 2) for before, now in zip(read, (k, v), strict=True))
+                return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=grouped)
+
+            x = self.block(layer, x, self.cos[:K], self.sin[:K], of_prompt)
+            y = self.block(layer, y, cos, sin, of_tail)
+        last = x[torch.arange(P, device=x.device), length - 1][which]
+        return F.rms_norm(torch.cat((last[:, None], y), 1), (x.shape[-1],), core.norm.weight, self.eps)
+
     def logits(self, hidden: Tensor) -> Tensor:
         "Scores over the vocabulary, for the positions that are given."
         return F.linear(hidden, self.model.lm_head.weight)

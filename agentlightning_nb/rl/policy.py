@@ -75,6 +75,18 @@ class Policy:
 
     def logprobs(self, rows: Sequence[TrainingRow]) -> tuple[Tensor, Tensor, Tensor]:
         "Log-probabilities (T,) of the sampled tokens of a few rows, entropies (T,) of what they were sampled from, and their rows (T,)."
+        scores, sampled, which = self._scores(rows)
+        temperature = torch.tensor([r.temperature or 1.0 for r in rows], device=scores.device)[which]
+        logp = torch.log_softmax(scores.float() / temperature[:, None], -1)
+        entropy = -(logp.detach().exp() * logp.detach()).sum(-1)
+        return logp.gather(1, sampled[:, None])[:, 0], entropy, which
+
+    def _scores(self, rows: Sequence[TrainingRow]) -> tuple[Tensor, Tensor, Tensor]:
+        "Scores (T, V) from which the tokens (T,) of the rows (T,) were sampled: row by row, in order."
+        first = [r.mask.index(1) for r in rows]  # where a row's prompt ends
+        prompts = {tuple(r.token_ids[:n]): None for r, n in zip(rows, first, strict=True)}
+        if self.flat is not None and len(prompts) < len(rows) and min(first) > 0:
+            return self._shared_scores(rows, first, list(prompts))
         device = self.model.device
         ids = padded([r.token_ids for r in rows], torch.long, device)
         mask = padded([r.mask for r in rows], torch.bool, device)[:, 1:]
@@ -83,11 +95,19 @@ class Policy:
         else:
             seen = padded([[1] * len(r.token_ids) for r in rows], torch.long, device)
             scores = self.model(input_ids=ids[:, :-1], attention_mask=seen[:, :-1], use_cache=False).logits[mask]
-        which = torch.arange(len(rows), device=device)[:, None].expand_as(mask)[mask]
-        temperature = torch.tensor([r.temperature or 1.0 for r in rows], device=device)[which]
-        logp = torch.log_softmax(scores.float() / temperature[:, None], -1)
-        entropy = -(logp.detach().exp() * logp.detach()).sum(-1)
-        return logp.gather(1, ids[:, 1:][mask][:, None])[:, 0], entropy, which
+        return scores, ids[:, 1:][mask], mask.nonzero()[:, 0]
+
+    def _shared_scores(
+        self, rows: Sequence[TrainingRow], first: Sequence[int], prompts: Sequence[tuple[int, ...]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        "The same, with a prompt that several rows share computed once."
+        device, number = self.model.device, {prompt: i for i, prompt in enumerate(prompts)}
+        which = torch.tensor([number[tuple(r.token_ids[:n])] for r, n in zip(rows, first, strict=True)], device=device)
+        tails = padded([r.token_ids[n:] for r, n in zip(rows, first, strict=True)], torch.long, device)
+        mask = padded([r.mask[n:] for r, n in zip(rows, first, strict=True)], torch.bool, device)
+        length = torch.tensor([len(p) for p in prompts], device=device)
+        hidden = self.flat.hidden_shared(padded(prompts, torch.long, device), length, which, tails[:, :-1])
+        return self.flat.logits(hidden[mask]), tails[mask], mask.nonzero()[:, 0]
 
     def update(self, rows: Sequence[TrainingRow], *, rate: float = 1.0) -> dict[str, float]:
         """One optimizer step on the rows, at `rate` times the learning rates; its metrics. Rows of zero advantage and truncated answers are left out, and with nothing left
