@@ -11,7 +11,7 @@ PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
     "errors types background migrations asgi",
     "storage",
-    "store client tracer adapters litagent testing",
+    "store client tracer adapters litagent testing otlp",
     "runner views rl engines proxy routes",
     "workers server plots page algorithms run",
     "trainer widgets",

@@ -1,0 +1,1 @@
+"OpenTelemetry's protocol: spans of any instrumentation in, the spans of a rollout out."
