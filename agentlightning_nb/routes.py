@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'PAGE', 'ROLLOUTS', 'SPANS', 'WORKERS', 'RESOURCES', 'AWAITED', 'SLICE_S', 'body_of', 'fields_of', 'checked',
            'integer', 'seconds', 'text', 'texts', 'one_of', 'query_of', 'statuses', 'wire', 'answer', 'Verbs', 'found',
            'add_queue_routes', 'add_rollout_routes', 'add_span_routes', 'add_resource_routes', 'named',
-           'add_run_routes', 'add_routes']
+           'add_run_routes', 'add_otlp_routes', 'add_routes']
 
 # %% ../nbs/12a_routes.ipynb #7261a6b8
 import asyncio
@@ -19,8 +19,11 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 
-from .asgi import gone
-from .errors import BadRequestError, NotFoundError
+from .asgi import CallerLeft, gone, read_body
+from .errors import BadRequestError, LightningError, NotFoundError
+from .otlp.bodies import JSON, LIMIT, TooLargeError, error_answer, media_type_of
+from .otlp.bodies import answer as otlp_answer
+from .otlp.intake import decode, keep
 from .store import LightningStore
 from agentlightning_nb.types import (
     AgentLightningTask,
@@ -500,11 +503,37 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
     async def statistics() -> Response:
         return answer(await verbs("statistics"))
 
+# %% ../nbs/12a_routes.ipynb #296cb76f
+def add_otlp_routes(app: FastAPI, verbs: Verbs) -> None:
+    "OpenTelemetry's spans, at the address of everybody and at that of an attempt."
+
+    async def packed(request: Request) -> bytes:
+        try:
+            return await read_body(request.receive, LIMIT)
+        except CallerLeft:
+            raise
+        except BadRequestError as e:
+            raise TooLargeError(str(e)) from e
+
+    @app.post("/v1/traces")
+    @app.post("/rollout/{rollout_id}/attempt/{attempt_id}/v1/traces")
+    async def traces(request: Request) -> Response:
+        kind, headers, home = JSON, request.headers, request.path_params
+        try:
+            kind = media_type_of(headers.get("content-type", ""))
+            encoding = headers.get("content-encoding", "")
+            got = await asyncio.to_thread(decode, await packed(request), kind, encoding, **home)
+            return Response(otlp_answer(kind, await keep(verbs, got)), media_type=kind)
+        except LightningError as e:
+            status, told = error_answer(kind, e)
+            return Response(told, status, media_type=kind)
+
 
 def add_routes(app: FastAPI, verbs: Verbs) -> None:
-    "Everything under `/v1/agl`."
+    "Everything under `/v1/agl`, and `/v1/traces`."
     add_queue_routes(app, verbs)
     add_span_routes(app, verbs)
     add_rollout_routes(app, verbs)
     add_resource_routes(app, verbs)
     add_run_routes(app, verbs)
+    add_otlp_routes(app, verbs)

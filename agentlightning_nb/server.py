@@ -43,7 +43,8 @@ class Gate:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         path = scope["path"]
-        if path.startswith("/rollout/") or path.startswith(("/v1/chat/", "/v1/models")):
+        traces = path.endswith("/v1/traces")
+        if (path.startswith("/rollout/") and not traces) or path.startswith(("/v1/chat/", "/v1/models")):
             return await self.proxy(scope, receive, send)
         if path != "/health":
             try:
@@ -102,11 +103,10 @@ def create_app(
     async def health() -> Response:
         return answer({"status": "ok", "version": __version__})
 
-    @app.post("/v1/traces")
     @app.post("/v1/metrics")
     @app.post("/v1/logs")
-    async def otlp() -> Response:
-        return answer({"error": "ServerError", "detail": "OTLP is not taken yet. POST /v1/agl/spans takes spans."}, 501)
+    async def not_spans() -> Response:
+        return answer({"error": "ServerError", "detail": "Only spans are kept here. POST /v1/traces takes them."}, 501)
 
     return app
 

@@ -48,7 +48,13 @@ def seconds(nanoseconds: int | str | None) -> float | None:
 IDS = re.compile(r"(?!0+ )[0-9a-f]{32} (?!0+$)[0-9a-f]{16}")
 
 
-def span_of(message: Any, resource: OtelResource, scope: Mapping[str, Any], encoding: Encoding) -> Span:
+def span_of(
+    message: Any,
+    resource: OtelResource,
+    scope: Mapping[str, Any],  # attributes that all spans of the instrumentation have
+    home: Mapping[str, Any],  # ids for spans that have none
+    encoding: Encoding,
+) -> Span:
     "The span of a message. A `BadRequestError` says what it lacks."
     trace_id, span_id = encoding.hexadecimal(message.trace_id), encoding.hexadecimal(message.span_id)
     if not IDS.fullmatch(f"{trace_id} {span_id}"):
@@ -60,15 +66,15 @@ def span_of(message: Any, resource: OtelResource, scope: Mapping[str, Any], enco
         )
         for e in message.events or ()
     ]
-    shared = resource.attributes
-    rollout_id, attempt_id = (received.get(key, shared.get(key)) for key in (ROLLOUT_ID, ATTEMPT_ID))
-    if not rollout_id:
+    ids = resource.attributes | received
+    ids = ids if ids.get(ROLLOUT_ID) else ids | home
+    if not ids.get(ROLLOUT_ID):
         raise BadRequestError(NO_ROLLOUT)
     state = message.trace_state
     return Span.model_construct(
-        rollout_id=str(rollout_id),
-        attempt_id=str(attempt_id or LATEST),
-        sequence_id=place(received.get(SEQUENCE_ID, shared.get(SEQUENCE_ID))),
+        rollout_id=str(ids[ROLLOUT_ID]),
+        attempt_id=str(ids.get(ATTEMPT_ID) or LATEST),
+        sequence_id=place(ids.get(SEQUENCE_ID)),
         trace_id=trace_id,
         span_id=span_id,
         parent_id=encoding.hexadecimal(message.parent_span_id) or None,
@@ -112,7 +118,7 @@ def states(text: str) -> dict[str, str]:
     return dict(pair.strip().split("=", 1) for pair in text.split(",") if "=" in pair)
 
 
-def arrived(resource_spans: Sequence[Any], encoding: Encoding) -> Arrived:
+def arrived(resource_spans: Sequence[Any], encoding: Encoding, home: Mapping[str, Any]) -> Arrived:
     "The spans of a request. A `RewardError` or a missing id refuses one span, not its neighbours."
     spans, refused = [], Counter()
     many = sum(len(scoped.spans or ()) for one in resource_spans for scoped in one.scope_spans or ())
@@ -125,7 +131,7 @@ def arrived(resource_spans: Sequence[Any], encoding: Encoding) -> Arrived:
             scope = scope_of(scoped.scope)
             for message in scoped.spans or ():
                 try:
-                    span = span_of(message, resource, scope, encoding)
+                    span = span_of(message, resource, scope, home, encoding)
                     span_reward(span)
                     spans.append(span)
                 except BadRequestError as e:
@@ -143,10 +149,14 @@ def decode(
     body: bytes,
     content_type: str,
     content_encoding: str = "",
+    *,
+    rollout_id: str = "",  # for spans that do not say theirs
+    attempt_id: str = "",
 ) -> Arrived:
     "What a request brought. A `BadRequestError` when the body is not what its headers say."
     kind = media_type_of(content_type)
-    return arrived(*parsed(unpacked(body, content_encoding), kind))
+    home = {ROLLOUT_ID: rollout_id, ATTEMPT_ID: attempt_id} if rollout_id else {}
+    return arrived(*parsed(unpacked(body, content_encoding), kind), home)
 
 # %% ../../nbs/otlp/intake.ipynb #cdc3e6f8
 Verb = Callable[..., Awaitable[Any]]  # a verb of the store by name, with its arguments
