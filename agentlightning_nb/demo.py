@@ -57,11 +57,10 @@ class CalculatorAgent(LitAgent):
         async with aiohttp.ClientSession() as session:
             for _ in range(self.max_turns):
                 message = await self.ask(session, resources["llm"], messages)
-                messages.append(message)
                 if not message.get("tool_calls"):
-                    break
-                messages += [self.use(call) for call in message["tool_calls"]]
-        return grade(messages[-1].get("content") or "", task.input["answer"])
+                    return grade(message.get("content") or "", task.input["answer"])
+                messages += [message, *(self.use(call) for call in message["tool_calls"])]
+        return 0.0
 
     async def ask(self, session: aiohttp.ClientSession, llm: LLM, messages: list[dict[str, Any]]) -> dict[str, Any]:
         "The model's next message."

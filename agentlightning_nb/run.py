@@ -345,14 +345,16 @@ class TrainingRun:
 
 # %% ../nbs/20_run.ipynb #48344e83
 def best_version(store: Any, run_id: str) -> str | None:
-    "The version that reached the highest mean reward: on validation rollouts if there are any; weights only if they are on disk."
-    totals: dict[tuple[bool, str], list[float]] = {}
-    for row in store.query_rollouts(run_id=run_id):
-        if row.resources_id and row.mode in ("train", "val"):
-            totals.setdefault((row.mode == "val", row.resources_id), []).append(row.reward or 0.0)
+    """The version that reached the highest mean reward: on validation rollouts if there are any; the later of equals; weights only if
+    they are on disk."""
+    totals: dict[tuple[bool, str], tuple[float, int]] = {}
+    for s in store.reward_points(run_id):  # step by step
+        if s["resources_id"] and s["mode"] in ("train", "val"):
+            reward, n = totals.pop((s["mode"] == "val", s["resources_id"]), (0.0, 0))
+            totals[s["mode"] == "val", s["resources_id"]] = reward + s["reward"], n + s["n"]
     validated = any(val for val, _ in totals)
-    means = {version: sum(r) / len(r) for (val, version), r in totals.items() if val == validated}
-    for version in sorted(means, key=means.__getitem__, reverse=True):
+    ends = [(version, reward / n) for (val, version), (reward, n) in totals.items() if val == validated]
+    for _, _, version in sorted(((mean, place, version) for place, (version, mean) in enumerate(ends)), reverse=True):
         weights = [r for r in store.get_resources_by_id(version).resources.values() if isinstance(r, ModelWeights)]
         if all(w.path is not None for w in weights):
             return version

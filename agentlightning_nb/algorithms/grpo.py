@@ -33,6 +33,11 @@ def training_rows(rollouts: Sequence[LitRollout], *, scale: Literal["none", "gro
     advantages = group_advantages([r.final_reward for r in rollouts], [r.group_id for r in rollouts], scale=scale)
     found = []
     for r, advantage in zip(rollouts, advantages, strict=True):
+        if any(t.response_ids and t.logprobs is None for t in r.triplets):
+            raise RunError(
+                f"A model call of rollout {r.rollout_id} came without log-probabilities. GRPO trains the model that it serves: "
+                "let the agent call resources['llm'] without a base_url of its own."
+            )
         rows = rows_of(r.triplets, rollout_id=r.rollout_id, group_id=r.group_id or "")
         found += [replace(row, advantage=advantage) for row in rows]
     return found
