@@ -121,7 +121,7 @@ def demo(
     model, tokenizer = make_tiny(seed=seed)
     say(f"  {sum(p.numel() for p in model.parameters()):,} parameters, {time.monotonic() - started:.0f} s.")
     val_tasks, test_tasks = calculator_tasks(100, seed=1, held_out=True), calculator_tasks(200, seed=2, held_out=True)
-    algorithm = GRPO(model, tokenizer, max_steps=max_steps or 60, seed=seed, stop_at=0.98 * best_mean(val_tasks))
+    algorithm = GRPO(model, tokenizer, max_steps=max_steps or 60, seed=seed, stop_at=0.99 * best_mean(val_tasks))
     agent, greedy = CalculatorAgent(), {"temperature": 0.0, "max_tokens": 64}
     with Trainer(n_workers=128, store=db) as trainer:
         say("Training it with GRPO: agent -> proxy -> store -> algorithm -> new weights.")
