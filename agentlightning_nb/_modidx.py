@@ -537,6 +537,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'agentlightning_nb/otlp/bodies.py')},
             'agentlightning_nb.otlp.conventions': { 'agentlightning_nb.otlp.conventions.as_text': ( 'otlp/conventions.html#as_text',
                                                                                                     'agentlightning_nb/otlp/conventions.py'),
+                                                    'agentlightning_nb.otlp.conventions.below': ( 'otlp/conventions.html#below',
+                                                                                                  'agentlightning_nb/otlp/conventions.py'),
                                                     'agentlightning_nb.otlp.conventions.chat_messages': ( 'otlp/conventions.html#chat_messages',
                                                                                                           'agentlightning_nb/otlp/conventions.py'),
                                                     'agentlightning_nb.otlp.conventions.content_of': ( 'otlp/conventions.html#content_of',
