@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from .adapters import model_calls as calls_of
 from .errors import NotFoundError
 from .types import LitRollout, Span
 
@@ -163,7 +164,7 @@ def _tool_use(call: Mapping[str, Any], results: Mapping[str, str]) -> ToolUse:
 def model_calls(spans: Sequence[Span]) -> list[Span]:
     "The spans that are model calls, of the last attempt that has spans, in order."
     last = spans[-1].attempt_id if spans else None
-    return [s for s in spans if s.attempt_id == last and s.attributes.get("gen_ai.operation.name") == "chat"]
+    return calls_of(s for s in spans if s.attempt_id == last)
 
 
 def _messages(span: Span, key: str) -> list[Mapping[str, Any]]:

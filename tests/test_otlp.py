@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.trace import Link, Status, StatusCode
 
-from agentlightning_nb.adapters import messages_from_spans, triplets_from_spans
+from agentlightning_nb.adapters import messages_from_spans, model_calls, triplets_from_spans
 from agentlightning_nb.engines.base import Reply
 from agentlightning_nb.errors import StoreError
 from agentlightning_nb.otlp import bodies
@@ -682,3 +682,32 @@ def test_an_instrumented_agent_tells_the_same_as_the_proxy(server, attempt, whic
             told, known = (json.loads(s.attributes[f"gen_ai.{name}"]) for s in (its, mine))
             without_null = [[{k: v for k, v in m.items() if v is not None} for m in side] for side in (told, known)]
             assert without_null[0] == without_null[1], name
+    assert [s.span_id for s in model_calls(spans)] == [s.span_id for s in ours]
+    assert [m["role"] for m in messages_from_spans(spans)] == ["system", "user", "assistant", "tool", "assistant"]
+
+
+def test_a_call_that_proxy_and_instrumentation_both_tell_is_one_triplet(server, attempt):
+    base = f"{server.url}/rollout/{attempt[0]}/attempt/{attempt[1]}/v1"
+    with openai.OpenAI(base_url=base, api_key=server.token) as client:
+        client.chat.completions.create(model="tiny", messages=ASKED)
+    told = {"gen_ai.operation.name": "chat", "prompt_token_ids": [1, 2, 3], "response_token_ids": "[4, 5]"}
+    other = told | {"response_token_ids": [6, 7]}
+    send(server, attempt, span(1, "openai.chat", told), span(2, "openai.chat", other))
+    spans = server.store.query_spans(attempt[0]).items
+    assert len(spans) == 3
+    for triplets in (server.store.query_triplets([attempt[0]])[attempt[0]], triplets_from_spans(spans)):
+        assert sorted((t.response_ids, t.logprobs) for t in triplets) == [([4, 5], [-0.5, -0.25]), ([6, 7], None)]
+
+
+def test_odd_values_of_the_other_span_route_never_fail_the_server(server, attempt):
+    odd = {
+        "prompt_token_ids": 5,
+        "response_token_ids": [1],
+        "response_logprobs": 7,
+        "gen_ai.request.temperature": "hot",
+    }
+    sent = {"rollout_id": attempt[0], "attempt_id": attempt[1], "name": "x", "attributes": odd}
+    sent["attributes"]["gen_ai.response.finish_reasons"] = "stop"
+    assert post(server, json.dumps(sent).encode(), path="/v1/agl/spans")[0] == 201
+    (triplet,) = server.store.query_triplets([attempt[0]])[attempt[0]]
+    assert (triplet.response_ids, triplet.logprobs, triplet.finish_reason) == ([1], None, "stop")

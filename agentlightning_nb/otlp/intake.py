@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ATTEMPT_ID', 'SEQUENCE_ID', 'LATEST', 'MAX_SPANS', 'STATUS', 'ENDED', 'IDS', 'Verb', 'Arrived', 'fields_of',
-           'seconds', 'span_of', 'place', 'status_of', 'link_of', 'states', 'arrived', 'scope_of', 'decode', 'keep']
+           'seconds', 'span_of', 'event_of', 'place', 'status_of', 'link_of', 'states', 'arrived', 'shared_by_all',
+           'scope_of', 'decode', 'keep']
 
 # %% ../../nbs/otlp/intake.ipynb #e3a98086
 import re
@@ -48,47 +49,42 @@ def seconds(nanoseconds: int | str | None) -> float | None:
 IDS = re.compile(r"(?!0+ )[0-9a-f]{32} (?!0+$)[0-9a-f]{16}")
 
 
-def span_of(
-    message: Any,
-    resource: OtelResource,
-    scope: Mapping[str, Any],  # attributes that all spans of the instrumentation have
-    home: Mapping[str, Any],  # ids for spans that have none
-    encoding: Encoding,
-) -> Span:
-    "The span of a message. A `BadRequestError` says what it lacks."
+def span_of(message: Any, shared: Span, encoding: Encoding) -> Span:
+    "The span of a message; what all of its instrumentation share it has from `shared`. A `BadRequestError` says what it lacks."
     trace_id, span_id = encoding.hexadecimal(message.trace_id), encoding.hexadecimal(message.span_id)
     if not IDS.fullmatch(f"{trace_id} {span_id}"):
         raise BadRequestError("no trace id of 16 bytes and span id of 8")
     received = fields_of(message.attributes, encoding)
-    events = [
-        Event.model_construct(
-            name=e.name or "", attributes=fields_of(e.attributes, encoding), timestamp=seconds(e.time_unix_nano)
-        )
-        for e in message.events or ()
-    ]
-    ids = resource.attributes | received
-    ids = ids if ids.get(ROLLOUT_ID) else ids | home
-    if not ids.get(ROLLOUT_ID):
+    events = [event_of(e, encoding) for e in message.events] if message.events else []
+    found = {
+        "trace_id": trace_id,
+        "span_id": span_id,
+        "parent_id": encoding.hexadecimal(message.parent_span_id) or None,
+        "name": message.name or "",
+        "status": status_of(message.status),
+        "attributes": shared.attributes | normalised(received, events),
+        "events": events,
+        "links": [link_of(link, encoding) for link in message.links] if message.links else [],
+        "start_time": seconds(message.start_time_unix_nano),
+        "end_time": seconds(message.end_time_unix_nano),
+    }
+    if received.get(ROLLOUT_ID):
+        found |= {"rollout_id": str(received[ROLLOUT_ID]), "attempt_id": LATEST}
+    elif not shared.rollout_id:
         raise BadRequestError(NO_ROLLOUT)
-    state = message.trace_state
-    return Span.model_construct(
-        rollout_id=str(ids[ROLLOUT_ID]),
-        attempt_id=str(ids.get(ATTEMPT_ID) or LATEST),
-        sequence_id=place(ids.get(SEQUENCE_ID)),
-        trace_id=trace_id,
-        span_id=span_id,
-        parent_id=encoding.hexadecimal(message.parent_span_id) or None,
-        name=message.name or "",
-        status=status_of(message.status),
-        attributes={**scope, **normalised(received, events)},
-        events=events,
-        links=[link_of(link, encoding) for link in message.links or ()],
-        start_time=seconds(message.start_time_unix_nano),
-        end_time=seconds(message.end_time_unix_nano),
-        context=SpanContext(trace_id=trace_id, span_id=span_id, trace_state=states(state)) if state else None,
-        parent=None,
-        resource=resource,
-    )
+    if received.get(ATTEMPT_ID):
+        found["attempt_id"] = str(received[ATTEMPT_ID])
+    if SEQUENCE_ID in received:
+        found["sequence_id"] = place(received[SEQUENCE_ID])
+    if message.trace_state:
+        found["context"] = SpanContext(trace_id=trace_id, span_id=span_id, trace_state=states(message.trace_state))
+    return shared.model_copy(update=found)
+
+
+def event_of(event: Any, encoding: Encoding) -> Event:
+    "Something inside a span."
+    fields = fields_of(event.attributes, encoding)
+    return Event.model_construct(name=event.name or "", attributes=fields, timestamp=seconds(event.time_unix_nano))
 
 
 def place(value: Any) -> int:
@@ -126,17 +122,30 @@ def arrived(resource_spans: Sequence[Any], encoding: Encoding, home: Mapping[str
         raise TooLargeError(f"The request has {many} spans; send at most {MAX_SPANS} at once.")
     for one in resource_spans:
         given = fields_of(one.resource.attributes if one.resource is not None else (), encoding)
-        resource = OtelResource.model_construct(attributes=given, schema_url=one.schema_url or "")
+        emitter = shared_by_all(OtelResource(attributes=given, schema_url=one.schema_url or ""), home)
         for scoped in one.scope_spans or ():
-            scope = scope_of(scoped.scope)
+            shared = emitter.model_copy(update={"attributes": scope_of(scoped.scope)})
             for message in scoped.spans or ():
                 try:
-                    span = span_of(message, resource, scope, home, encoding)
+                    span = span_of(message, shared, encoding)
                     span_reward(span)
                     spans.append(span)
                 except BadRequestError as e:
                     refused[str(e)] += 1
     return Arrived(spans, refused)
+
+
+def shared_by_all(resource: OtelResource, home: Mapping[str, Any]) -> Span:
+    "A span with what the spans of an emitter have in common: its resource, and ids where it has them."
+    ids = resource.attributes if resource.attributes.get(ROLLOUT_ID) else resource.attributes | home
+    return Span(
+        rollout_id=str(ids.get(ROLLOUT_ID) or ""),
+        attempt_id=str(ids.get(ATTEMPT_ID) or LATEST),
+        sequence_id=place(ids.get(SEQUENCE_ID)),
+        span_id="",
+        name="",
+        resource=resource,
+    )
 
 
 def scope_of(scope: Any) -> dict[str, Any]:

@@ -7,16 +7,17 @@ __all__ = ['PROMPT_IDS', 'RESPONSE_IDS', 'LOGPROBS', 'decoded', 'listed', 'token
 
 # %% ../../nbs/otlp/tokens.ipynb #33ca8d40
 import ast
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 # %% ../../nbs/otlp/tokens.ipynb #3122362d
 def decoded(value: Any) -> Any:
     "The value of JSON text; anything else, text that is no JSON included, as it is."
     if isinstance(value, str) and value[:1] in ("[", "{"):
         try:
-            return json.loads(value)
+            return msgspec.json.decode(value)
         except (ValueError, RecursionError):
             return value
     return value
@@ -45,9 +46,12 @@ def token_ids(value: Any) -> list[int] | None:
         ids = listed(ids[0].get("token_ids"))
     if ids and isinstance(ids[0], list):
         ids = ids[0]
-    if not ids or not {*map(type, ids)} <= {int, float} or not all(0 <= i < 1 << 31 and i == int(i) for i in ids):
+    kinds = {*map(type, ids or ())}
+    if not kinds or not kinds <= {int, float} or min(ids) < 0 or max(ids) >= 1 << 31:
         return None
-    return ids if {*map(type, ids)} == {int} else [int(i) for i in ids]
+    if kinds == {int}:
+        return ids
+    return [int(i) for i in ids] if all(i == i // 1 for i in ids) else None
 
 
 def log_probabilities(value: Any) -> list[float] | None:

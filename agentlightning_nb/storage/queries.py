@@ -94,13 +94,18 @@ def page(
 
 # %% ../../nbs/storage/queries.ipynb #5fe7cc37
 def triplets(conn: sqlite3.Connection, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
-    "The triplets of each rollout's last attempt in order of calling; the rollout's reward stands on the last one."
+    """The triplets of each rollout's last attempt in order of calling; the rollout's reward stands on the last one.
+
+    A span with an emitter (`rest`) that tells the very tokens of one without repeats what the proxy has recorded."""
     found: dict[str, list[Triplet]] = {rollout_id: [] for rollout_id in rollout_ids}
     rewards: dict[str, float | None] = {}
     rows = conn.execute(
         """SELECT r.rollout_id, r.reward, s.span_id, s.prompt_token_ids, s.response_token_ids, s.response_logprobs, s.call
            FROM json_each(?) j JOIN rollout r ON r.rollout_id = j.value JOIN span s ON s.attempt_id = r.attempt_id
-           WHERE s.response_token_ids IS NOT NULL ORDER BY s.start_time, s.sequence_id""",
+           WHERE s.response_token_ids IS NOT NULL AND (s.rest IS NULL OR NOT EXISTS (SELECT 1 FROM span o
+               WHERE o.attempt_id = s.attempt_id AND o.rest IS NULL AND o.response_token_ids = s.response_token_ids
+               AND o.prompt_token_ids IS s.prompt_token_ids))
+           ORDER BY s.start_time, s.sequence_id""",
         (_json_list(rollout_ids),),
     )
     for rollout_id, reward, *columns in rows.fetchall():

@@ -200,19 +200,19 @@ def token_blobs(attributes: Mapping[str, Any]) -> tuple[bytes | None, bytes | No
     "Prompt ids, response ids and logprobs as blobs, each None where there is none or it cannot be one."
     prompt, response, logprobs = (attributes.get(name) for name in TOKENS)
     response_blob = None if response is None else pack(response, "i")
-    fits = logprobs is not None and response_blob is not None and len(logprobs) == len(response) > 0
+    fits = isinstance(logprobs, list) and response_blob is not None and len(logprobs) == len(response) > 0
     return None if prompt is None else pack(prompt, "i"), response_blob, pack(logprobs, "fd") if fits else None
 
 
 def call_facts(attributes: Mapping[str, Any]) -> str:
     "What a triplet says besides its tokens, as JSON."
     reasons = attributes.get("gen_ai.response.finish_reasons") or [None]
-    temperature = attributes.get("gen_ai.request.temperature", 1.0)
+    temperature = attributes.get("gen_ai.request.temperature", 1.0) or 0.0
     facts = {
         "model": attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model") or "",
         "resources_id": attributes.get("agl.resources_id"),
-        "finish_reason": reasons[0],
-        "temperature": float(temperature or 0.0),
+        "finish_reason": reasons[0] if isinstance(reasons, list) else str(reasons),
+        "temperature": float(temperature) if isinstance(temperature, int | float) else 1.0,
     }
     return to_json(facts)
 
@@ -220,7 +220,7 @@ def call_facts(attributes: Mapping[str, Any]) -> str:
 def _rest(span: Span) -> str | None:
     rest = {"events": span.events, "links": span.links, "context": span.context, "parent": span.parent}
     if span.resource.attributes or span.resource.schema_url:
-        rest["resource"] = span.resource
+        rest["resource"] = dict(span.resource)
     rest = {name: value for name, value in rest.items() if value}
     return to_json(rest) if rest else None
 
