@@ -1,0 +1,5 @@
+"Who runs attempts: threads of this process, processes of this machine, actors of a Ray cluster."
+
+from agentlightning_nb.workers.threads import EventLoopThread, Worker, WorkerPool
+
+__all__ = ["EventLoopThread", "Worker", "WorkerPool"]
