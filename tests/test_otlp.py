@@ -30,6 +30,7 @@ from agentlightning_nb.engines.base import Reply
 from agentlightning_nb.errors import StoreError
 from agentlightning_nb.otlp import bodies
 from agentlightning_nb.otlp.conventions import normalised
+from agentlightning_nb.otlp.export import otlp_json
 from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.storage.rows import span_row
 from agentlightning_nb.store import LightningStore
@@ -711,3 +712,34 @@ def test_odd_values_of_the_other_span_route_never_fail_the_server(server, attemp
     assert post(server, json.dumps(sent).encode(), path="/v1/agl/spans")[0] == 201
     (triplet,) = server.store.query_triplets([attempt[0]])[attempt[0]]
     assert (triplet.response_ids, triplet.logprobs, triplet.finish_reason) == ([1], None, "stop")
+
+
+# out again
+
+
+def test_spans_go_out_as_otlp_and_come_back_the_same(server, attempt):
+    base = f"{server.url}/rollout/{attempt[0]}/attempt/{attempt[1]}/v1"
+    with openai.OpenAI(base_url=base, api_key=server.token) as client:
+        client.chat.completions.create(model="tiny", messages=ASKED, tools=[TOOL])
+    tracer = provider(server, resource={ROLLOUT: attempt[0], ATTEMPT: attempt[1]}).get_tracer("mine", "1.2")
+    with tracer.start_as_current_span("outer", attributes={"a": [1, 2], "b": 0.5}) as outer:
+        outer.add_event("thought", {"text": "hm"})
+    kept = server.store.query_spans(attempt[0]).items
+    other = server.store.start_rollout("copy")
+    ids = {"rollout_id": other.rollout_id, "attempt_id": other.attempt.attempt_id}
+    status, told = post(server, otlp_json([s.model_copy(update=ids) for s in kept]))
+    assert (status, told) == (200, b"{}")
+    again = {s.span_id: s for s in server.store.query_spans(other.rollout_id)}
+    for span in kept:
+        copy = again.pop(span.span_id)
+        scope = {"otel.scope.name": "agentlightning_nb"} if "agl.request" in span.attributes else {}
+        assert copy.attributes == span.attributes | scope
+        assert (copy.name, copy.status, copy.links) == (span.name, span.status, span.links)
+        assert copy.start_time == pytest.approx(span.start_time, abs=1e-6)
+        assert [e.model_dump(exclude={"timestamp"}) for e in copy.events] == [
+            e.model_dump(exclude={"timestamp"}) for e in span.events
+        ]
+    assert not again
+    (here,) = server.store.query_triplets([attempt[0]])[attempt[0]]
+    (there,) = server.store.query_triplets([other.rollout_id])[other.rollout_id]
+    assert here == there

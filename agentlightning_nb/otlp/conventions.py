@@ -6,7 +6,7 @@
 __all__ = ['Attributes', 'MESSAGES', 'REASONS', 'INSTRUCTIONS', 'KINDS', 'MARKS', 'NUMBERED', 'USAGE', 'SHAPES', 'tree',
            'numbered', 'below', 'dicts', 'as_text', 'tool_call', 'chat_messages', 'of_parts', 'of_branches', 'of_call',
            'content_of', 'of_content', 'of_genai', 'of_events', 'of_event', 'of_openllmetry', 'of_openinference',
-           'one_message', 'openai_tools', 'reasons_of', 'number', 'text_or_none', 'normalised']
+           'one_message', 'openai_tools', 'tools_text', 'reasons_of', 'number', 'text_or_none', 'normalised']
 
 # %% ../../nbs/otlp/conventions.ipynb #b98d03c9
 import json
@@ -261,6 +261,12 @@ def openai_tools(tools: Any) -> list[dict[str, Any]]:
     return found
 
 
+def tools_text(value: Any) -> str | None:
+    "Tool definitions as JSON text in that form, the same text where it has it; None for none."
+    tools = openai_tools(value)
+    return value if isinstance(value, str) and tools == decoded(value) else text_or_none(tools)
+
+
 def reasons_of(value: Any) -> list[str | None] | None:
     "Finish reasons as a list, or None."
     found = decoded(value)
@@ -287,7 +293,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("gen_ai.operation.name", "gen_ai.system_instructions"), text_or_none),
     **dict.fromkeys(("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"), number),
     **{f"gen_ai.request.{name}": number for name in ("temperature", "top_p", "top_k", "max_tokens", "seed")},
-    "gen_ai.tool.definitions": lambda value: text_or_none(openai_tools(value)),
+    "gen_ai.tool.definitions": tools_text,
     "gen_ai.response.finish_reasons": reasons_of,
 }
 

@@ -220,7 +220,7 @@ def call_facts(attributes: Mapping[str, Any]) -> str:
 def _rest(span: Span) -> str | None:
     rest = {"events": span.events, "links": span.links, "context": span.context, "parent": span.parent}
     if span.resource.attributes or span.resource.schema_url:
-        rest["resource"] = dict(span.resource)
+        rest["resource"] = {"attributes": span.resource.attributes, "schema_url": span.resource.schema_url}
     rest = {name: value for name, value in rest.items() if value}
     return to_json(rest) if rest else None
 
