@@ -66,6 +66,7 @@ def test_our_errors_are_one_sentence(home, capsys):
         assert main(["server", "start", "--port", url.rsplit(":", 1)[1], "--db", ":memory:"]) == 1
         message = capsys.readouterr().err
         assert f"is in use by pid {process.pid}" in message and "Traceback" not in message
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # an interrupt is one again
     finally:
         process.terminate()
         process.wait(20)
