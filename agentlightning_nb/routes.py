@@ -218,6 +218,10 @@ class Verbs:
             return await asyncio.wrap_future(self.store.submit(verb, *args, **kwargs))
         return await asyncio.to_thread(getattr(self.store, verb), *args, **kwargs)
 
+    def reopen(self) -> None:
+        "Long polls are welcome, again after `stop`."
+        self.stopping = asyncio.Event()
+
     async def stop(self) -> None:
         "End the long polls."
         self.stopping.set()

@@ -158,6 +158,11 @@ class AgentLightningServer:
         return self._background.url
 
     @property
+    def host(self) -> str:
+        "Where it listens, e.g. `127.0.0.1` or `0.0.0.0`."
+        return self._background.host
+
+    @property
     def running(self) -> bool:
         "Whether it serves."
         return self._background.running
@@ -174,6 +179,7 @@ class AgentLightningServer:
     def start(self) -> "AgentLightningServer":
         "Serve; a second call does nothing. A port of somebody else raises a `PortInUseError`."
         if not self.running:
+            self.app.state.verbs.reopen()
             self._background.start()
             self._address = keep_address(self._background.port, self.url, self.token)
         return self

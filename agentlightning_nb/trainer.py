@@ -22,7 +22,7 @@ from typing import Any
 
 from .algorithms.base import Algorithm, Run, as_algorithm, with_options
 from .client import LightningClient
-from .errors import BadRequestError, RunError, need
+from .errors import BadRequestError, LightningError, RunError, need
 from .litagent import LitAgent, run_rollout
 from .run import TrainingRun, lit_rollouts
 from .runner import bind_resources, describe_error, outcome_of, task_metadata
@@ -32,7 +32,6 @@ from .tracer import Recorder, recording
 from agentlightning_nb.types import (
     LLM,
     AgentLightningTask,
-    AttemptStatus,
     LitRollout,
     Mode,
     ModelWeights,
@@ -42,7 +41,8 @@ from agentlightning_nb.types import (
     as_task,
     as_tasks,
 )
-from .workers import WorkerPool
+from .workers.kinds import check_kind, make_pool
+from .workers.supervised import config_for
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,12 @@ class Hub:
         if isinstance(self.backend, str) and self._server is None:
             return self.store.url, self.store.token
         return self.server.url, self.server.token
+
+    def store_address(self) -> tuple[str, str, str]:
+        "URL, token and listening host of the server that has the store, for workers outside this kernel."
+        if isinstance(self.backend, str):
+            return self.store.url, self.store.token, ""
+        return self.server.url, self.server.token, self.server.host
 
     def serve(self, engine: Any) -> None:
         "Answer model calls with this engine; the one before is closed."
@@ -188,10 +194,12 @@ class Trainer:
         *,
         store: LightningStore | str | Path | None = None,
         upstream: Any = None,  # an engine, or the URL of an OpenAI-compatible endpoint, for models without a base_url
+        workers: str = "thread",  # thread, process (of this machine) or ray (actors of a cluster)
     ):
         if n_workers < 1:
             raise BadRequestError(f"n_workers is {n_workers}; at least one is needed.")
-        self.n_workers, self._hub = n_workers, Hub(backend, store, upstream)
+        self.n_workers, self.workers = n_workers, check_kind(workers)
+        self._hub = Hub(backend, store, upstream)
         self.run: TrainingRun | None = None  # the last one
         self._finalizer = weakref.finalize(self, self._hub.close)
 
@@ -249,8 +257,7 @@ class Trainer:
             "eval_every": eval_every,
         }
         chosen = with_options(as_algorithm(_required(algorithm, "algorithm")), options)
-        retried: list[AttemptStatus] = ["failed", "timeout", "unresponsive"] if max_attempts > 1 else []
-        config = RolloutConfig(timeout_seconds=timeout_s, max_attempts=max_attempts, retry_condition=retried)
+        config = config_for(self.workers, timeout_s=timeout_s, max_attempts=max_attempts)
         return self._start(agent, chosen, tasks, val_tasks, resources, config, resume)
 
     def _use_backend(self, backend: Any) -> None:
@@ -294,17 +301,33 @@ class Trainer:
             check=lambda: _raise_error_of(pool),
             resume=resume.run_id if isinstance(resume, TrainingRun) else resume,
         )
-        url, token = self._hub.address()
-        pool = WorkerPool(self.store, agent, n_workers=self.n_workers, base_url=url, token=token, run_id=run.run_id)
+        try:
+            pool = self._pool(agent, run.run_id)
+        except LightningError as e:
+            run.finish("failed", str(e))
+            raise
         self.run = run
         threading.Thread(
             target=_drive, args=(algorithm, run, pool), name=f"agentlightning-{run.run_id}", daemon=True
         ).start()
         return run
 
-    def _serve_for(self, pool: WorkerPool, engine: Any) -> None:
+    def _pool(self, agent: LitAgent, run_id: str) -> Any:
+        url, token = self._hub.address()
+        return make_pool(
+            self.workers,
+            self.store,
+            agent,
+            n_workers=self.n_workers,
+            base_url=url,
+            token=token,
+            run_id=run_id,
+            server=self._hub.store_address,
+        )
+
+    def _serve_for(self, pool: Any, engine: Any) -> None:
         self._hub.serve(engine)
-        pool.base_url, pool.token = self._hub.address()
+        pool.use_address(*self._hub.address())
 
     def fit(
         self,
@@ -377,7 +400,7 @@ class Trainer:
         named = as_resources(resources) if resources is not None else self._current_resources()
         evaluation = Evaluation(n=n, sampling=sampling)
         with self._engine_for(named):
-            run = self._start(agent, evaluation, tasks, (), named, RolloutConfig(timeout_seconds=timeout_s), None)
+            run = self._start(agent, evaluation, tasks, (), named, config_for(self.workers, timeout_s=timeout_s), None)
             _watch(run, progress=False)
         return evaluation.rollouts
 
@@ -474,13 +497,13 @@ def _folder_of(store: Any) -> Path:
     return Path(tempfile.mkdtemp(prefix="agentlightning-")) if path == ":memory:" else Path(path).with_suffix(".files")
 
 
-def _raise_error_of(pool: WorkerPool) -> None:
+def _raise_error_of(pool: Any) -> None:
     "What keeps the workers from going on, raised where the algorithm waits."
     if pool.error is not None:
         raise pool.error
 
 
-def _drive(algorithm: Algorithm, run: TrainingRun, pool: WorkerPool) -> None:
+def _drive(algorithm: Algorithm, run: TrainingRun, pool: Any) -> None:
     "The algorithm's thread: workers up, algorithm through, workers down, outcome on record."
     status, reason, error = "succeeded", "", None
     try:
