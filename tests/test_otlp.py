@@ -200,6 +200,15 @@ def test_a_span_may_say_its_rollout_itself(server, attempt):
     assert (kept.name, kept.sequence_id) == ("theirs", 7)
 
 
+def test_a_span_of_another_rollout_does_not_inherit_the_attempt(server, attempt):
+    other = server.store.start_rollout("other")
+    tracer = provider(server, resource={ROLLOUT: attempt[0], ATTEMPT: attempt[1]}).get_tracer("mine")
+    with tracer.start_as_current_span("theirs", attributes={ROLLOUT: other.rollout_id}):
+        pass
+    (kept,) = server.store.query_spans(other.rollout_id)
+    assert kept.attempt_id == other.attempt.attempt_id
+
+
 def test_an_exporter_without_attributes_sends_to_the_attempts_own_address(server, attempt):
     path = f"/rollout/{attempt[0]}/attempt/{attempt[1]}/v1/traces"
     with provider(server, path=path).get_tracer("mine").start_as_current_span("work"):
@@ -237,6 +246,9 @@ def test_without_the_token_nothing_is_taken(server, attempt):
 
 def test_both_encodings_say_the_same(server):
     attributes = {"s": "x", "i": -(2**62), "d": 0.5, "b": False, "l": [1, 2], "m": {"k": ["v", 1]}, "e": [], "t": "ü"}
+    attributes |= {"ints": [*range(20), 300, 151_935, 2**62, -1, -(2**63)], "floats": [i / 7 for i in range(-9, 9)]}
+    attributes |= {"mixed": [*range(20), 0.5], "texts": ["\n\x02\x18\x01"] * 20, "bools": [True, False] * 9}
+    attributes |= {"bytes that look like ints": [{"k": 1}, *[1] * 20], "zeros": [0] * 20, "zero floats": [0.0] * 20}
     kept = []
     for encode, kind in ((json.dumps, JSON), (protobuf_of, PROTOBUF)):
         started = server.store.start_rollout("x")
@@ -300,8 +312,11 @@ def test_a_bomb_is_not_unpacked(server, attempt):
     assert len(bomb) < 1 << 20
     status, told = post(server, bomb, Content_Encoding="gzip")
     assert status == 413 and "MiB" in json.loads(told)["message"]
+    assert len(bodies.inflated(bomb, 1000)) == 1001
     nested = gzip.compress(b"") * 1000 + bomb
     assert post(server, nested, PROTOBUF, Content_Encoding="gzip")[0] == 413
+    status, told = post(server, bytes(bodies.LIMIT + 1))
+    assert status == 413
     many = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + b",".join([b"{}"] * 30_000) + b"]}]}]}"
     status, told = post(server, many)
     assert status == 413 and "30000 spans" in json.loads(told)["message"]
@@ -452,6 +467,15 @@ def test_token_ids_in_attributes_give_triplets(server, attempt, spelling):
     for triplet in (stored, read):
         assert (triplet.prompt_ids, triplet.response_ids, triplet.logprobs) == ([1, 2], [3, 4], [-0.5, -0.25])
         assert (triplet.model, triplet.finish_reason, triplet.temperature) == ("tiny", "stop", 0.5)
+
+
+def test_log_probabilities_of_other_length_are_no_part_of_a_triplet(server, attempt):
+    call = {"gen_ai.operation.name": "chat"} | IDS | {"response_logprobs": [-0.5] * 3}
+    send(server, attempt, span(1, "chat tiny", call))
+    (kept,) = server.store.query_spans(attempt[0])
+    assert kept.attributes["agl.received.response_logprobs"] == [-0.5] * 3
+    for triplets in (server.store.query_triplets([attempt[0]])[attempt[0]], triplets_from_spans([kept])):
+        assert [(t.response_ids, t.logprobs) for t in triplets] == [([3, 4], None)]
 
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]
