@@ -724,6 +724,17 @@ def test_a_call_that_proxy_and_instrumentation_both_tell_is_one_triplet(server, 
         assert sorted((t.response_ids, t.logprobs) for t in triplets) == [([4, 5], [-0.5, -0.25]), ([6, 7], None)]
 
 
+def test_the_other_span_route_reads_the_dialects_too(server, attempt):
+    "Workers of the 0.3 line send what their tracer saw as JSON."
+    sent = {"rollout_id": attempt[0], "attempt_id": attempt[1], "name": "openai.chat.completion"}
+    sent["attributes"] = DIALECTS["openllmetry"][0] | SPELLINGS["agent-lightning"]
+    assert post(server, json.dumps(sent).encode(), path="/v1/agl/spans")[0] == 201
+    (kept,) = server.store.query_spans(attempt[0])
+    assert json.loads(kept.attributes["gen_ai.input.messages"]) == ASKED
+    (triplet,) = server.store.query_triplets([attempt[0]])[attempt[0]]
+    assert (triplet.logprobs, triplet.finish_reason) == ([-0.5, -0.25], "tool_calls")
+
+
 def test_odd_values_of_the_other_span_route_never_fail_the_server(server, attempt):
     odd = {
         "prompt_token_ids": 5,
