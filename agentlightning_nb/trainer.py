@@ -124,7 +124,8 @@ class Hub:
                 self.engine.close()
             if self._server is not None and self._server is not self.backend:
                 self._server.stop()
-            if self._store is not None and self._given is None and not isinstance(self.backend, AgentLightningServer):
+            opened = self._given is None or isinstance(self._given, str | Path)
+            if self._store is not None and opened and not isinstance(self.backend, AgentLightningServer):
                 self._store.close()
             self.engine = self._server = self._store = None
 

@@ -232,6 +232,12 @@ def test_a_given_store_is_used_and_left_open(tmp_path):
         assert len(store.query_rollouts(run_id=run.run_id)) == 3
 
 
+def test_a_store_given_as_a_path_is_closed_with_the_trainer(tmp_path):
+    with Trainer(n_workers=1, store=tmp_path / "mine.db") as trainer:
+        fit(trainer)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.db"]
+
+
 def test_nothing_is_left_behind_after_close():
     before = set(threading.enumerate())
     with Trainer(n_workers=2) as trainer:
