@@ -23,6 +23,8 @@ HEAVY = [
     "numpy",
     "openai",
     "litellm",
+    "google.protobuf",
+    "opentelemetry.proto",
 ]
 TRAIN = ("rl", "engines/torch", "algorithms/grpo")  # the extra `train`
 NOTEBOOK = ("widgets",)  # the extra `notebook`

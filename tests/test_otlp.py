@@ -1,6 +1,7 @@
 "Spans of real OpenTelemetry exporters and of bodies made by hand, at a real server: where they land, what they say, what is refused."
 
 import base64
+import copy
 import gzip
 import http.client
 import json
@@ -27,10 +28,11 @@ from opentelemetry.trace import Link, Status, StatusCode
 
 from agentlightning_nb.adapters import messages_from_spans, model_calls, triplets_from_spans
 from agentlightning_nb.engines.base import Reply
-from agentlightning_nb.errors import StoreError
+from agentlightning_nb.errors import BadRequestError, StoreError
 from agentlightning_nb.otlp import bodies
 from agentlightning_nb.otlp.conventions import normalised
 from agentlightning_nb.otlp.export import otlp_json
+from agentlightning_nb.otlp.intake import decode
 from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.storage.rows import span_row
 from agentlightning_nb.store import LightningStore
@@ -332,6 +334,37 @@ def test_what_is_taken_counts_when_the_store_fails(server, attempt, monkeypatch)
     body = json.dumps(request(span(), rollout_id=attempt[0], attempt_id=attempt[1])).encode()
     status, told = post(server, body)
     assert status == 503 and json.loads(told)["message"] == "The disk is full."
+
+
+WHOLE_BODY = request(
+    span(
+        1, attributes={"s": "x", "l": [1, 2], "m": {"k": [0.5]}}, events=[{"name": "e"}], links=[{"spanId": "0b" * 8}]
+    ),
+    rollout_id="ro-1",
+    attempt_id="at-1",
+)
+WHOLE_BODIES = {JSON: json.dumps(WHOLE_BODY).encode(), PROTOBUF: protobuf_of(copy.deepcopy(WHOLE_BODY))}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([JSON, PROTOBUF]),
+    st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=3)), min_size=1, max_size=4),
+    st.sampled_from(["", "gzip"]),
+)
+def test_a_damaged_body_is_read_or_refused(kind, damages, encoding):
+    "Nothing but a `BadRequestError` comes out of the decoder, and what comes out otherwise can be kept."
+    body = WHOLE_BODIES[kind]
+    for at, put in damages:
+        at %= len(body)
+        body = body[:at] + put + body[at + max(1, len(put)) :]
+    try:
+        got = decode(gzip.compress(body) if encoding else body, kind, encoding)
+    except BadRequestError as e:
+        assert len(str(e)) > 10
+    else:
+        for found in got.spans:
+            span_row(Span.model_validate(found.model_dump()))
 
 
 # refused spans
