@@ -113,14 +113,14 @@ class LightningStore:
         if not self._open:
             return
         self._open = False
+        if self._readers is not None:  # before the writer, whose last connection tidies the file up
+            self._readers.close()
         if self._writer is not None:
             with self._writer.counting:
                 self._writer.handles -= 1
                 last = self._writer.handles == 0
             if last:
                 self._writer.close()
-        if self._readers is not None:
-            self._readers.close()
 
     def __enter__(self) -> "LightningStore":
         return self
