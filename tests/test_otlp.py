@@ -218,6 +218,17 @@ def test_an_exporter_without_attributes_sends_to_the_attempts_own_address(server
     assert [s.name for s in server.store.query_spans(*attempt)] == ["work"]
 
 
+def test_the_environment_is_enough(server, attempt, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{server.url}/rollout/{attempt[0]}/attempt/{attempt[1]}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"Authorization=Bearer%20{server.token}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    made = TracerProvider()
+    made.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+    with made.get_tracer("mine").start_as_current_span("work"):
+        pass
+    assert [s.name for s in server.store.query_spans(*attempt)] == ["work"]
+
+
 def test_a_rollout_without_an_attempt_means_its_latest(server):
     started = server.store.start_rollout("x")
     second = server.store.start_attempt(started.rollout_id)
@@ -315,8 +326,8 @@ def test_a_bomb_is_not_unpacked(server, attempt):
     status, told = post(server, bomb, Content_Encoding="gzip")
     assert status == 413 and "MiB" in json.loads(told)["message"]
     assert len(bodies.inflated(bomb, 1000)) == 1001
-    nested = gzip.compress(b"") * 1000 + bomb
-    assert post(server, nested, PROTOBUF, Content_Encoding="gzip")[0] == 413
+    assert post(server, gzip.compress(b"") * 9 + bomb, PROTOBUF, Content_Encoding="gzip")[0] == 413
+    assert post(server, gzip.compress(b"") * 100_000, PROTOBUF, Content_Encoding="gzip")[0] == 400
     status, told = post(server, bytes(bodies.LIMIT + 1))
     assert status == 413
     many = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + b",".join([b"{}"] * 30_000) + b"]}]}]}"
@@ -500,6 +511,14 @@ def test_token_ids_in_attributes_give_triplets(server, attempt, spelling):
     for triplet in (stored, read):
         assert (triplet.prompt_ids, triplet.response_ids, triplet.logprobs) == ([1, 2], [3, 4], [-0.5, -0.25])
         assert (triplet.model, triplet.finish_reason, triplet.temperature) == ("tiny", "stop", 0.5)
+
+
+def test_a_temperature_of_zero_stays_zero(server, attempt):
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.temperature": 0.0, "gen_ai.usage.output_tokens": 0} | IDS
+    send(server, attempt, span(1, "chat tiny", call))
+    (triplet,) = server.store.query_triplets([attempt[0]])[attempt[0]]
+    assert triplet.temperature == 0.0
+    assert server.store.query_spans(attempt[0])[0].attributes["gen_ai.usage.output_tokens"] == 0
 
 
 def test_log_probabilities_of_other_length_are_no_part_of_a_triplet(server, attempt):

@@ -318,7 +318,8 @@ def normalised(
     told = {name: value for name, value in said.items() if name not in attributes}
     for name, shape in SHAPES.items():
         if name in attributes or name in said:
-            told[name] = shape(said.get(name) if name in MESSAGES else attributes.get(name) or said.get(name))
+            given = attributes.get(name) if name not in MESSAGES else None
+            told[name] = shape(said.get(name) if given in (None, "", []) else given)
     kept = {f"agl.received.{name}": attributes[name] for name in told if attributes.get(name, told[name]) != told[name]}
     found = {**attributes, **kept, **told}
     if "_token_ids" in names or "logprobs" in names or "hosted_vllm" in names:
