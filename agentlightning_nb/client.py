@@ -197,7 +197,9 @@ class LightningClient:
 
     def __init__(self, url: str, token: str | None = None):
         self.url = url.rstrip("/").removesuffix("/v1/agl")
-        self.token = token if token is not None else os.environ.get("AGENTLIGHTNING_TOKEN") or known_token(self.url)
+        given_token = token if token is not None else os.environ.get("AGENTLIGHTNING_TOKEN")
+        self._finds_token = not given_token and token is None  # again, when the server was started anew
+        self.token = given_token or ("" if token is not None else known_token(self.url))
         self._connections = Connections(self.url, self.token)
 
     @property
@@ -242,6 +244,9 @@ class LightningClient:
             data = from_json(answer) if answer else None
         except ValueError as e:
             raise ServerError(f"{self.url} is no server of ours: it answered {status} with {answer[:80]!r}.") from e
+        if status == 401 and self._finds_token and (fresh := known_token(self.url)) not in ("", self.token):
+            self.token, self._connections = fresh, Connections(self.url, fresh)
+            return self._ask(method, path, body, wait_s=wait_s, repeat=repeat)
         if status >= 400:
             raise error_from_json(data if isinstance(data, dict) else {}, status)
         return data

@@ -61,7 +61,7 @@ class Channel:
 def child() -> None:
     "A worker process from its beginning to its end."
     channel = Channel()
-    sys.path[:], spec = channel.receive()
+    sys.path[:], sys.argv[:], spec = channel.receive()
     try:
         pool = LoneWorker(spec).start()
     except LightningError as e:
@@ -73,8 +73,8 @@ def child() -> None:
         faulthandler.dump_traceback_later(2 * spec.silence_s, exit=True)
         channel.send(busy=pool.busy, problem=pool.error and str(pool.error), **state)
         channel.ending.wait(spec.heartbeat_s)
-    faulthandler.dump_traceback_later(5.0, exit=True)  # an agent's own threads may not end
-    pool.stop(timeout_s=2.0)
+    faulthandler.dump_traceback_later(5.0 + spec.drain_s, exit=True)  # an agent's own threads may not end
+    pool.stop(timeout_s=2.0, drain_s=0.0 if channel.orphaned() else spec.drain_s)
 
 
 def _listen(channel: Channel, pool: LoneWorker, state: dict[str, int]) -> None:
@@ -116,7 +116,7 @@ class ProcessHandle:
         threading.Thread(target=self._listen, name=f"agentlightning-pipe-{self.process.pid}", daemon=True).start()
 
     def _listen(self) -> None:
-        self._send((sys.path, self._spec))
+        self._send((sys.path, sys.argv, self._spec))
         with self.process.stdout as lines:
             for line in lines:
                 with contextlib.suppress(ValueError):

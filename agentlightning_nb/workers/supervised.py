@@ -76,13 +76,14 @@ class WorkerSpec:
 
     agent: bytes  # packed
     server_url: str  # whose rollouts it claims
-    server_token: str
+    server_token: str | None  # None: it finds the token by itself
     base_url: str | None  # of the server whose proxy the models go through
     token: str | None
     run_id: str | None
     name: str
     heartbeat_s: float
     silence_s: float
+    drain_s: float = 0.0
 
     @property
     def worker_id(self) -> str:
@@ -144,19 +145,29 @@ class SupervisedPool:
         *,
         n_workers: int,
         server_url: str,  # where the workers find the same store
-        server_token: str = "",
+        server_token: str | None = None,  # None: they find the token by themselves
         base_url: str | None = None,  # of the server whose proxy the agents' models go through
         token: str | None = None,
         run_id: str | None = None,  # work for this run only
         heartbeat_s: float = 1.0,
         silence_s: float = SILENCE_S,  # a worker that says nothing for so long is killed
         start_s: float = 180.0,  # how long one may take to begin
+        drain_s: float = 0.0,  # how long attempts under way may take to end when the pool stops
         host: str = "127.0.0.1",  # where this kernel's server listens; for workers on other machines
     ):
         self.store, self.n_workers, self.start_s, self.host = store, n_workers, start_s, host
         self.pool_id = f"{socket.gethostname()}:{os.getpid()}:{new_id('pool').removeprefix('pool-')}"
         self.spec = WorkerSpec(
-            pack_agent(agent), server_url, server_token, base_url, token, run_id, self.pool_id, heartbeat_s, silence_s
+            pack_agent(agent),
+            server_url,
+            server_token,
+            base_url,
+            token,
+            run_id,
+            self.pool_id,
+            heartbeat_s,
+            silence_s,
+            drain_s,
         )
         self.handles: list[Handle] = []
         self.error: Exception | None = None
@@ -221,7 +232,7 @@ class SupervisedPool:
             leaving, self.handles = self.handles, []
             for handle in leaving:
                 handle.close()
-            until, tick = time.monotonic() + timeout_s, threading.Event()
+            until, tick = time.monotonic() + self.spec.drain_s + timeout_s, threading.Event()
             while time.monotonic() < until and any(h.ended() is None for h in leaving):
                 tick.wait(0.02)
             for handle in leaving:

@@ -169,7 +169,7 @@ class WorkerPool:
         *,
         n_workers: int,  # attempts at a time
         base_url: str | None = None,  # of the server whose proxy the agents' models go through
-        token: str | None = None,
+        token: str | None = None,  # of that server; None is the client's own
         run_id: str | None = None,  # work for this run only
         name: str | None = None,  # what its workers are called in the store; None is host, process and a fresh id
         heartbeat_s: float = 0.5,
@@ -276,7 +276,8 @@ class WorkerPool:
             if len(self._resources) > 64:
                 self._resources.clear()
             self._resources[version] = update.resources if update else {}
-        return bind_resources(self._resources[version], claimed, self.base_url, self.token)
+        token = getattr(self.store, "token", None) if self.token is None else self.token
+        return bind_resources(self._resources[version], claimed, self.base_url, token)
 
     def _watch(self) -> None:
         while not self.stopping.wait(self.heartbeat_s):
