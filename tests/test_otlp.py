@@ -724,12 +724,14 @@ def test_whatever_attributes_say_they_can_be_kept_and_read(attributes, events):
 def instrumented(which):
     if which == "openinference":
         from openinference.instrumentation.openai import OpenAIInstrumentor
+    elif which == "openllmetry":
+        from opentelemetry.instrumentation.openai import OpenAIInstrumentor
     else:
         from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
     return OpenAIInstrumentor()
 
 
-@pytest.mark.parametrize("which", ["openinference", "opentelemetry"])
+@pytest.mark.parametrize("which", ["openinference", "openllmetry", "opentelemetry"])
 def test_an_instrumented_agent_tells_the_same_as_the_proxy(server, attempt, which, monkeypatch):
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "span_only")
     instrumentor = instrumented(which)

@@ -156,7 +156,7 @@ def of_genai(a: Attributes, events: Sequence[Any]) -> dict[str, Any]:
     outputs = chat_messages(outputs)
     for name, messages, given in zip(MESSAGES, (inputs, outputs), (asked, answered), strict=True):
         said[name] = a[name] if messages and messages == given and isinstance(a.get(name), str) else messages
-    return said | {REASONS: ["tool_calls" if r == "tool_call" else r for r in reasons]}
+    return said | {REASONS: reasons}
 
 
 def of_events(a: Attributes, events: Sequence[Any]) -> dict[str, Any]:
@@ -268,10 +268,10 @@ def tools_text(value: Any) -> str | None:
 
 
 def reasons_of(value: Any) -> list[str | None] | None:
-    "Finish reasons as a list, or None."
+    "Finish reasons as a list, in a chat reply's words; None for none."
     found = decoded(value)
     found = found if isinstance(found, list) else [found]
-    return [r for r in found if r is None or isinstance(r, str)] or None
+    return ["tool_calls" if r == "tool_call" else r for r in found if r is None or isinstance(r, str)] or None
 
 
 def number(value: Any) -> float | None:
