@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ..client import is_local
-from ..errors import BadRequestError, need
+from ..errors import BadRequestError, LightningError, need
 from .supervised import LoneWorker, SupervisedPool, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -27,20 +27,28 @@ class RayWorker:
     "The worker inside an actor."
 
     def __init__(self, spec: WorkerSpec):
-        self.pool, self.address, self.drain_s = LoneWorker(spec).start(), 0, spec.drain_s
+        self.pool, self.problem, self.address, self.drain_s = None, None, 0, spec.drain_s
+        try:
+            self.pool = LoneWorker(spec).start()
+        except LightningError as e:
+            self.problem = str(e)
 
     def beat(self) -> tuple[int, str | None, int]:
         "Attempts under way, what is wrong, and which address is known."
+        if self.pool is None:
+            return 0, self.problem, 0
         return self.pool.busy, self.pool.error and str(self.pool.error), self.address
 
     def use_address(self, base_url: str | None, token: str | None, number: int) -> None:
         "Reach models there."
-        self.pool.use_address(base_url, token)
+        if self.pool is not None:
+            self.pool.use_address(base_url, token)
         self.address = number
 
     def close(self) -> None:
         "Give back what is under way."
-        self.pool.stop(timeout_s=2.0, drain_s=self.drain_s)
+        if self.pool is not None:
+            self.pool.stop(timeout_s=2.0, drain_s=self.drain_s)
 
 
 class RayHandle:
@@ -73,7 +81,6 @@ class RayHandle:
             answer = self.ray.get(asked)
         except self.ray.exceptions.RayActorError as e:
             self._end = f"has died ({str(e).strip().splitlines()[0]})"
-            self.problem = _creation_problem(e)
             return True
         except self.ray.exceptions.RayTaskError as e:
             self._end = f"has failed ({e.cause})"
@@ -96,12 +103,6 @@ class RayHandle:
     def kill(self) -> None:
         "End the actor's process."
         self.ray.kill(self.actor, no_restart=True)
-
-
-def _creation_problem(error: Exception) -> str | None:
-    "The sentence in which an actor said that its agent cannot be loaded."
-    marks = [line for line in str(error).splitlines() if "The agent cannot be loaded" in line]
-    return marks[-1].strip() if marks else None
 
 # %% ../../nbs/workers/ray.ipynb #6149e397
 def address_for(
