@@ -11,8 +11,8 @@ PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
     "errors types background migrations asgi",
     "storage",
-    "store client tracer adapters litagent testing otlp",
-    "runner views rl engines proxy routes",
+    "store client tracer adapters litagent testing otlp dialects",
+    "runner views rl engines proxy routes servers",
     "workers server plots page algorithms run",
     "trainer widgets",
     "magics demo",
