@@ -41,7 +41,7 @@ from agentlightning_nb.types import (
     as_task,
     as_tasks,
 )
-from .workers.kinds import check_kind, make_pool
+from .workers.kinds import check_kind, make_pool, prepare
 from .workers.supervised import config_for
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Hub:
         self._store: Any = None
         self._server: AgentLightningServer | None = None
         self._lock = threading.RLock()
+        self._end_workers: Any = None  # ends what pools share
         self.engine: Any = None  # brought by the last algorithm; kept until the next one or `close`
 
     @property
@@ -100,6 +101,10 @@ class Hub:
             return self.store.url, self.store.token, ""
         return self.server.url, self.server.token, self.server.host
 
+    def prepare(self, workers: str) -> None:
+        "Begin what pools of this kind share; it stays until `close`."
+        self._end_workers = prepare(workers) or self._end_workers
+
     def serve(self, engine: Any) -> None:
         "Answer model calls with this engine; the one before is closed."
         if self.engine is not None and self.engine is not engine:
@@ -120,6 +125,9 @@ class Hub:
     def close(self) -> None:
         "Stop what this trainer started."
         with self._lock:
+            if self._end_workers is not None:
+                self._end_workers()
+                self._end_workers = None
             if self.engine is not None:
                 self.engine.close()
             if self._server is not None and self._server is not self.backend:
@@ -314,6 +322,7 @@ class Trainer:
         return run
 
     def _pool(self, agent: LitAgent, run_id: str) -> Any:
+        self._hub.prepare(self.workers)
         url, token = self._hub.address()
         return make_pool(
             self.workers,
