@@ -12,6 +12,9 @@ import json
 import logging
 import os
 import secrets
+import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +106,13 @@ def create_app(
     async def health() -> Response:
         return answer({"status": "ok", "version": __version__})
 
+    @app.post("/v1/agl/shutdown", status_code=202)
+    async def shutdown() -> Response:
+        if (stop := getattr(app.state, "shutdown", None)) is None:
+            return answer({"error": "ServerError", "detail": "This app is served by others; they can stop it."}, 501)
+        threading.Timer(0.05, stop).start()  # after the answer
+        return answer({"status": "stopping"}, 202)
+
     @app.post("/v1/metrics")
     @app.post("/v1/logs")
     async def not_spans() -> Response:
@@ -120,7 +130,7 @@ def keep_address(port: int, url: str, token: str) -> Path:
     path = folder / f"{port}.json"
     path.unlink(missing_ok=True)  # never write into a file that somebody else prepared
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"url": url, "pid": os.getpid(), "token": token}, file)
+        json.dump({"url": url, "pid": os.getpid(), "token": token, "since": time.time()}, file)
     return path
 
 
@@ -151,6 +161,8 @@ class AgentLightningServer:
         self.app = create_app(self.store, token=self.token, proxy=self._proxy)
         self._background = BackgroundServer(self.app, host=host, port=port, farewell=farewell(self.app))
         self._address: Path | None = None
+        this = weakref.ref(self)  # the app must not keep the server
+        self.app.state.shutdown = lambda: (server := this()) and server.stop()
 
     @property
     def url(self) -> str:
