@@ -303,6 +303,8 @@ def normalised(
     events: Sequence[Any] = (),  # of the span, each with a name and attributes
 ) -> dict[str, Any]:
     "The attributes with what they and the events say of a model call in the names and forms that the proxy writes."
+    if "agl.request" in attributes:  # the proxy's own record
+        return attributes
     names = "\n".join(("", *attributes))
     if not any(mark in names for mark in MARKS) and not any(e.name.startswith("gen_ai.") for e in events):
         return attributes

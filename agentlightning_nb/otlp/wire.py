@@ -138,6 +138,8 @@ FLOATS = re.compile(rb"(?:\x0a\x09\x21.{8})+", re.DOTALL)
 
 def protobuf_value(value: Any, depth: int = 0) -> Any:
     "The value of an `AnyValue`."
+    if text := value.string_value:  # most are text
+        return text
     kind = value.WhichOneof("value")
     if kind is None:
         return None
