@@ -3,12 +3,14 @@
 import contextlib
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -599,6 +601,17 @@ def test_worker_start_says_in_one_line_that_the_token_is_wrong(tmp_path, server)
     with worker(tmp_path, "--server", server.url, "--token", "wrong", "--agent", "my_agents:Doubles") as process:
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 1 and len(out.splitlines()) == 1 and "token" in out
+
+
+# everything at once
+
+
+@POSIX
+def test_a_short_soak_accounts_for_every_rollout_once(tmp_path):
+    soak = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "soak.py"))["soak"]
+    told = soak(tmp_path, seconds=6.0, seed=1, n_workers=2, pause_s=0.6)
+    assert told["problems"] == [] and told["attempts"]["succeeded"] == told["rollouts"] >= 50
+    assert sum(told["strikes"].values()) >= 3
 
 
 # Ray

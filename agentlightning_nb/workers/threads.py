@@ -244,12 +244,17 @@ class WorkerPool:
 
     def failed(self, error: Exception) -> None:
         "Note what keeps a worker from going on; whoever waits for rollouts looks at `error`. A lost server gets a minute to come back."
-        now = time.monotonic()
-        self._trouble_since = self._trouble_since or now
-        if not isinstance(error, ServerError) or now - self._trouble_since > self.patience_s:
+        if not isinstance(error, ServerError) or self.away(error) > self.patience_s:
             self.error = error
-        log.error("A worker of pool %s cannot go on: %s", self.pool_id, error)
+            log.error("A worker of pool %s cannot go on: %s", self.pool_id, error)
         self.stopping.wait(0.5)
+
+    def away(self, error: ServerError) -> float:
+        "For how many seconds the server has been away now; the first time is logged."
+        now = time.monotonic()
+        log.log(logging.DEBUG if self._trouble_since else logging.WARNING, "Waiting for the server: %s", error)
+        self._trouble_since = self._trouble_since or now
+        return now - self._trouble_since
 
     def recovered(self) -> None:
         "The store answers again."
@@ -262,9 +267,9 @@ class WorkerPool:
             try:
                 return call()
             except ServerError as e:
+                self.away(e)
                 if time.monotonic() > until or self.stopping.wait(0.3):
                     raise
-                log.warning("The server is away: %s", e)
 
     def resources_for(self, claimed: AttemptedRollout) -> NamedResources:
         "The bound resources of a claimed rollout; one without a version runs with none."
@@ -285,6 +290,8 @@ class WorkerPool:
             try:
                 for attempt_id in self.store.heartbeat(list(active)) if active else []:
                     active[attempt_id].cancel(attempt_id)
+            except ServerError as e:
+                self.away(e)
             except LightningError as e:
                 log.warning("The heartbeat did not go through: %s", e)
             self._replace_stuck()
