@@ -39,6 +39,7 @@ WRITER = """
 """
 
 
+@pytest.mark.slow
 def test_kill_nine_loses_nothing_that_was_acknowledged(tmp_path):
     path, rng = tmp_path / "run.db", random.Random(0)
     script = tmp_path / "writer.py"
