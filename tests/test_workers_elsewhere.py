@@ -335,7 +335,7 @@ def test_a_server_that_is_started_anew_goes_on_where_it_was(tmp_path):
         server.stop()
         store.close()
         (gate / "open").write_text("x")  # ends while nobody can be told
-        until(lambda: _refused(port))
+        hang_up(int(port), b"/finish", 4)  # more often than the client tries by itself
         with LightningStore(path) as again, AgentLightningServer(again, port=int(port), token="t"):
             done = wait(again, ids)
             assert [r.reward for r in done] == [float(i) for i in range(8)]
@@ -344,9 +344,15 @@ def test_a_server_that_is_started_anew_goes_on_where_it_was(tmp_path):
     remote.close()
 
 
-def _refused(port):
-    with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", int(port))) != 0
+def hang_up(port, request, times):
+    "Listen in place of the server and hang up on everybody, until this request has come so many times."
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        listening.settimeout(40)
+        while times:
+            connection, _ = listening.accept()
+            connection.settimeout(10)
+            with connection, contextlib.suppress(OSError):
+                times -= request in connection.recv(65536)
 
 
 def test_the_same_server_started_again_still_waits_for_claims(server):
