@@ -48,7 +48,7 @@ class Call:
     retry_count: int = 0  # how often the caller's client has tried this call before
     trace: tuple[str, str] | None = None  # trace and span that the caller works in
     started: float = field(default_factory=time.time)
-    chunks: int = 0
+    dialect: str = "chat"  # what the caller speaks; the body is chat's
     first_chunk: float | None = None
 
 # %% ../../nbs/engines/calls.ipynb #e41805ef
@@ -62,6 +62,8 @@ def call_span(call: Call, reply: Reply | None, error: str | None = None) -> Span
         "gen_ai.input.messages": json.dumps(body.get("messages")),
         "agl.latency_s": ended - call.started,
         "agl.retry_count": call.retry_count,
+        "agl.dialect": call.dialect,
+        "agl.streamed": bool(body.get("stream")),
         "agl.request": json.dumps({k: v for k, v in body.items() if k not in ("messages", "tools")}),
     }
     if body.get("tools"):
@@ -131,13 +133,12 @@ def for_caller(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def last_chunk(chunk: dict[str, Any], reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
-    "The chunk with the finish reason, with the extras that were asked for and that no chunk of the engine had."
-    whole = for_caller(reply, body)
+def last_chunk(chunk: dict[str, Any], whole: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    "The chunk with the finish reason, with the extras of the caller's whole answer that no chunk of the engine had."
     extras = {k: whole["choices"][0].get(k) for k in ("logprobs", "token_ids")} if whole["choices"] else {}
     first, *others = chunk["choices"]
     shown = chunk | {"choices": [first | {k: v for k, v in extras.items() if v is not None}, *others]}
-    return shown | ({"prompt_token_ids": reply.prompt_ids} if body.get("return_token_ids") else {})
+    return shown | ({"prompt_token_ids": whole["prompt_token_ids"]} if "prompt_token_ids" in whole else {})
 
 
 def chunk_for_caller(chunk: dict[str, Any], body: dict[str, Any]) -> dict[str, Any] | None:
