@@ -28,6 +28,7 @@ from .background import BackgroundServer
 from .client import servers_folder
 from .engines.openai import OpenAIEngine
 from .errors import LightningError, UnauthorizedError, error_to_json
+from .event_routes import Ring, add_event_routes
 from .proxy import Proxy
 from .routes import Verbs, add_routes, answer
 from .store import LightningStore
@@ -96,10 +97,11 @@ def create_app(
         version=__version__,
         **(quiet if "telemetry" in inspect.signature(FastAPI).parameters else {}),
     )
-    app.state.verbs, app.state.proxy = Verbs(store), proxy
+    app.state.verbs, app.state.proxy, app.state.ring = Verbs(store), proxy, Ring(store)
     app.add_middleware(Gate, proxy=proxy, token=token or "")
     add_errors(app)
     add_routes(app, app.state.verbs)
+    add_event_routes(app, app.state.ring)
 
     @app.get("/health")
     @app.get("/v1/agl/health")
@@ -217,6 +219,7 @@ def farewell(app: FastAPI) -> Any:
 
     async def goodbye() -> None:
         await app.state.verbs.stop()
+        await app.state.ring.stop()
         await app.state.proxy.aclose()
 
     return goodbye

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadRequestError, NotFoundError, need
+from .events import Feed, Listener
 from .migrations import migrate, schema_version
 from .storage import frames, lifecycle, queries, rows
 from .storage.files import Readers, WriteLock, connect_writer
@@ -52,7 +53,8 @@ class FileWriter(Writer):
         try:
             conn = connect_writer(path)
             migrate(conn, path)
-            super().__init__(conn, path, sweep=lifecycle.sweep, next_deadline=lifecycle.next_deadline)
+            self.feed, hooks = Feed(), {"sweep": lifecycle.sweep, "next_deadline": lifecycle.next_deadline}
+            super().__init__(conn, path, committed=lambda: self.feed.tell(conn), **hooks)
         except BaseException as e:
             if self.lock is not None:
                 self.lock.release()
@@ -153,6 +155,23 @@ class LightningStore:
             return self._do(Op(lambda turn: query(turn.conn), durable=False))
         with self._readers.connection() as conn:
             return query(conn)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call the listener with the events of each commit, on the writer's thread, where it must not wait; what comes back ends that.
+
+        A store that is open readonly sees no commits: a `BadRequestError`."""
+        if self._writer is None:
+            raise BadRequestError(f"{self.path} is open readonly, so its changes are not seen here. Use its server.")
+        feed = self._writer.feed
+        self._do(Op(lambda turn: feed.join(listener, turn.execute), durable=False))
+
+        def unsubscribe() -> None:
+            if self._open:
+                leaving = self._send(Op(lambda turn: feed.leave(listener, turn.execute), durable=False))
+                if threading.current_thread() is not self._writer:
+                    leaving.result()
+
+        return unsubscribe
 
     # the queue
 

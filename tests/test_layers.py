@@ -10,9 +10,9 @@ import agentlightning_nb
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
     "errors types background migrations asgi",
-    "storage",
+    "storage events",
     "store client tracer adapters litagent testing otlp dialects",
-    "runner views rl engines proxy routes servers",
+    "runner views rl engines proxy routes servers event_routes",
     "workers server plots page algorithms run",
     "trainer widgets",
     "magics demo",
