@@ -128,6 +128,11 @@ def strike(luck: random.Random, server: Server, pool: ProcessPool) -> str:
     return what
 
 
+def log_of(folder: Path) -> str:
+    "The last lines of the server's log."
+    return "\n".join((folder / "server.log").read_text().splitlines()[-15:])
+
+
 def account(path: Path, count: int) -> tuple[list[str], Counter]:
     "What is wrong with the store's file, and attempts by status."
     problems, statuses, seen = [], Counter(), Counter()
@@ -172,6 +177,8 @@ def soak(folder: Path, *, seconds: float, seed: int, n_workers: int, pause_s: fl
             settled = time.monotonic() + 90
             while patiently(queue.unfinished) and time.monotonic() < settled:
                 time.sleep(0.1)
+    except ServerError as e:
+        raise RuntimeError(f"The server did not come back. Its log ends with:\n{log_of(folder)}") from e
     finally:
         server.end(signal.SIGTERM)
         client.close()
