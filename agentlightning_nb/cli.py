@@ -152,7 +152,11 @@ def make_parser() -> argparse.ArgumentParser:
     start.add_argument("--db", default="lightning.db", help="the store's file, or :memory: (default: %(default)s)")
     start.add_argument("--token", help="the token that clients must show (default: a new one, kept for this user)")
     start.add_argument(
-        "--openai-compatible-llm-uri", dest="upstream", help="where model calls go; the key is OPENAI_API_KEY"
+        "--openai-compatible-llm-uri",
+        dest="upstream",
+        action="append",
+        metavar="URI",
+        help="where model calls go; the key is OPENAI_API_KEY. Given several times, each rollout keeps to one of them",
     )
     start.set_defaults(run=start_server)
     for name, run, about in (

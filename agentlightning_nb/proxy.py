@@ -38,6 +38,7 @@ from .engines.base import Engine, Reply
 from .engines.calls import Binding, Call, call_span, for_caller, openai_error
 from .engines.chat import CHAT
 from .engines.openai import OpenAIEngine, UpstreamError
+from .engines.upstreams import Valve, as_engines, pinned
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, TransitionError
 from .store import LightningStore
 from .types import LLM
@@ -90,10 +91,20 @@ class Proxy:
 
     def __init__(self, store: Any, *, token: str = "", upstream: Any = None):
         self.store, self.token = store, token
-        self.upstream: Engine | None = upstream
+        self.upstream, self.valve = upstream, Valve()
+        self._nobody: asyncio.Future | None = None
         self.local = isinstance(store, LightningStore)
         self._bindings: OrderedDict[tuple[str, str], Binding] = OrderedDict()
         self._endpoints: dict[str, OpenAIEngine] = {}
+
+    @property
+    def upstream(self) -> Any:
+        "What answers calls: an engine, the URL of one, or a list of them, of which each rollout keeps to one."
+        return self._upstream
+
+    @upstream.setter
+    def upstream(self, upstream: Any) -> None:
+        self._upstream, self._engines = upstream, as_engines(upstream)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         match = ADDRESS.match(scope["path"])
@@ -103,7 +114,8 @@ class Proxy:
                 raise NotFoundError(f"No route {scope['method']} {scope['path']}.")
             if match["route"] == "models":
                 return await send_json(send, 200, await self._models(match["rollout"], match["attempt"]))
-            await self._answer(match, scope["headers"], receive, send)
+            async with self.valve.passing():
+                await self._answer(match, scope["headers"], receive, send)
         except CallerLeft:
             return
         except Exception as e:
@@ -116,7 +128,7 @@ class Proxy:
     async def _models(self, rollout_id: str | None, attempt_id: str | None) -> dict[str, Any]:
         binding = await self._binding(rollout_id, attempt_id) if rollout_id else None
         names = [m.model for m in binding.models] if binding else []
-        names += self.upstream.models if self.upstream is not None else []
+        names += [name for engine in self._engines for name in engine.models]
         entries = [
             {"id": name, "object": "model", "created": 0, "owned_by": "agentlightning_nb"}
             for name in dict.fromkeys(names)
@@ -132,11 +144,11 @@ class Proxy:
         if not isinstance(body, dict):
             raise BadRequestError("The body must be a JSON object.")
         dialect = DIALECTS[match["route"]]
-        binding = await self._binding(match["rollout"], match["attempt"]) if match["rollout"] else None
-        chat = dialect.to_chat(body)
-        if binding is not None:
-            chat = binding.filled_in(chat)
-        call = Call(binding, chat, self._engine(binding, chat), dialect=dialect.name, **trace_of(headers))
+        known = match["rollout"] is not None
+        binding = await (self._binding(match["rollout"], match["attempt"]) if known else self._unattributed())
+        chat = binding.filled_in(dialect.to_chat(body))
+        engine, session = self._engine(binding, chat), match["attempt"]
+        call = Call(binding, chat, engine, dialect=dialect.name, session=session, **trace_of(headers))
         if chat.get("stream"):
             await self._streamed(call, dialect.teller(chat if dialect is CHAT else body), receive, send)
         elif (reply := await self._whole(call, receive)) is not None:
@@ -168,25 +180,36 @@ class Proxy:
             self._bindings.popitem(last=False)
         return self._bindings[key]
 
+    async def _unattributed(self) -> Binding:
+        "Calls without an attempt are kept in a rollout of no run, made at the first of them and ended with the proxy."
+        if self._nobody is None:
+            starting = asyncio.to_thread(self.store.start_rollout, {"unattributed": True}, task_id="unattributed")
+            self._nobody = asyncio.ensure_future(starting)
+        try:
+            claimed = await asyncio.shield(self._nobody)
+        except LightningError:
+            self._nobody = None
+            raise
+        return Binding(claimed.rollout_id, claimed.attempt.attempt_id, None, (), {})
+
     async def _read(self, verb: str, *arguments: Any) -> Any:
         "A reading verb of the store; one behind a URL is asked from a thread."
         read = getattr(self.store, verb)
         return read(*arguments) if self.local else await asyncio.to_thread(read, *arguments)
 
-    def _engine(self, binding: Binding | None, body: dict[str, Any]) -> Engine:
-        model = binding.model(body.get("model")) if binding is not None else None
+    def _engine(self, binding: Binding, body: dict[str, Any]) -> Engine:
+        model = binding.model(body.get("model"))
         if model is not None and model.base_url:
             if model.base_url not in self._endpoints:
                 self._endpoints[model.base_url] = OpenAIEngine(model.base_url, endpoint_key(model.base_url))
             return self._endpoints[model.base_url]
-        if self.upstream is None:
+        if not self._engines:
             raise ServerError("No model is served here. Give the server an upstream, or the LLM resource a base_url.")
-        return self.upstream
+        return pinned(self._engines, binding.rollout_id)
 
     async def _whole(self, call: Call, receive: Receive) -> Reply | None:
         "The recorded reply, or None when the caller left before it."
-        session = call.binding.attempt_id if call.binding else None
-        answering = asyncio.ensure_future(call.engine.chat(call.body, session=session))
+        answering = asyncio.ensure_future(call.engine.chat(call.body, session=call.session))
         leaving = asyncio.ensure_future(gone(receive))
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -204,8 +227,7 @@ class Proxy:
         return reply
 
     async def _streamed(self, call: Call, teller: Teller, receive: Receive, send: Send) -> None:
-        session = call.binding.attempt_id if call.binding else None
-        chunks = call.engine.stream(call.body, session=session)
+        chunks = call.engine.stream(call.body, session=call.session)
         reply, held = None, []  # held: the finish reason and what follows wait until the call is recorded
         try:
             async for item in until_gone(chunks, receive):
@@ -220,7 +242,7 @@ class Proxy:
             await self._record(call, None, f"error: {type(e).__name__}: {e}")
             if call.first_chunk is None:
                 raise
-            log.warning("A stream of attempt %s broke off: %s", session, type(e).__name__)
+            log.warning("A stream of attempt %s broke off: %s", call.session, type(e).__name__)
             return await send_part(send, teller.failed(openai_error(e)[1]), last=True)
         finally:
             await chunks.aclose()
@@ -238,8 +260,6 @@ class Proxy:
     async def _record(self, call: Call, reply: Reply | None, error: str | None = None) -> None:
         """Queue the call's span. The store takes operations in order, so it is kept before the attempt can end; one behind a URL
         does not, so its answer is waited for."""
-        if call.binding is None:
-            return
         try:
             future = self.store.submit("add_many_spans", [call_span(call, reply, error)])
             future.add_done_callback(_log_failure)
@@ -249,7 +269,12 @@ class Proxy:
             log.error("A model call could not be recorded: %s", e)
 
     async def aclose(self) -> None:
-        "Close the connections to endpoints."
-        for endpoint in (*self._endpoints.values(), self.upstream):
+        "End the rollout of unattributed calls, and close the connections to endpoints."
+        if self._nobody is not None and self._nobody.done() and not self._nobody.exception():
+            claimed, self._nobody = self._nobody.result(), None
+            with contextlib.suppress(LightningError):
+                ending = self.store.submit("finish_attempt", claimed.rollout_id, claimed.attempt.attempt_id)
+                await asyncio.wait((asyncio.wrap_future(ending),))
+        for endpoint in (*self._endpoints.values(), *self._engines):
             if isinstance(endpoint, OpenAIEngine):
                 await endpoint.aclose()

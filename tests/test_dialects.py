@@ -60,7 +60,7 @@ def test_function_calls_of_a_response(place, upstream, stream):  # noqa: F811
     asked = {"model": "tiny", "input": "2+2?", "tools": [FUNCTION]}
     if stream:
         with p.client().responses.stream(**asked) as told:
-            response = [e for e in told][-1].response
+            response = list(told)[-1].response
     else:
         response = p.client().responses.create(**asked)
     (call,) = response.output

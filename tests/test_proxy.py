@@ -33,6 +33,7 @@ class Upstream:
     def __init__(self):
         self.bodies, self.keys, self.owner = [], [], "somebody"
         self.cancelled, self.release = threading.Event(), threading.Event()
+        self.refuse = lambda: 0
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -50,6 +51,8 @@ class Upstream:
         self.bodies.append(body)
         self.keys.append(dict(scope["headers"]).get(b"authorization", b"").decode())
         command = body["messages"][-1]["content"]
+        if status := self.refuse():
+            return await self._send(send, status, b"{}")
         if command.startswith("fail"):
             error = {"error": {"message": "upstream says no", "type": "its_own", "code": "its_code"}}
             return await self._send(send, int(command.split()[1]), json.dumps(error).encode())
@@ -312,10 +315,65 @@ def test_a_call_joins_the_trace_of_its_caller(place):
     assert (p.spans()[0].trace_id, p.spans()[0].parent_id) == (trace, parent)
 
 
-def test_calls_without_an_attempt_are_answered(place):
-    p = place(Parrot())
-    status, _, raw = p.post(ask("x"), path="/v1/chat/completions")
-    assert status == 200 and json.loads(raw)["choices"] and p.spans() == []
+def test_calls_without_an_attempt_are_kept_together_as_unattributed(place):
+    p = place(engine := Parrot())
+    for text in ("x", "y"):
+        status, _, raw = p.post(ask(text), path="/v1/chat/completions")
+        assert status == 200 and json.loads(raw)["choices"] and p.spans() == []
+    (kept,) = p.store.query_rollouts(task_id="unattributed").items
+    assert [s.attributes["response_token_ids"] for s in p.store.query_spans(kept.rollout_id)] == [IDS, IDS]
+    assert engine.sessions == [None, None] and kept.run_id is None
+    p.server.stop()
+    assert p.store.get_rollout_by_id(kept.rollout_id).status == "succeeded"
+
+
+# several upstreams
+
+
+def test_a_rollout_keeps_to_one_of_several_upstreams(place):
+    engines = [Parrot(), Parrot()]
+    p = place(engines)
+    for _ in range(3):
+        p.post(ask("x"))
+    assert sorted(len(e.bodies) for e in engines) == [0, 3]
+    used = max(engines, key=lambda e: len(e.bodies))
+    for _ in range(20):
+        claimed = p.store.start_rollout({"q": 1})
+        p.post(ask("x"), path=f"/rollout/{claimed.rollout_id}/attempt/{claimed.attempt.attempt_id}/v1/chat/completions")
+    assert all(e.bodies for e in engines) and len(used.bodies) < 23
+
+
+def test_what_may_pass_is_tried_again_and_recorded_once(place, upstream):
+    p = place(OpenAIEngine(upstream.url, backoff_s=0.01))
+    failures = [503, 429]
+    upstream.refuse = lambda: failures.pop() if failures else 0
+    assert p.post(ask("x"))[0] == 200
+    assert len(upstream.bodies) == 3 and [s.status.status_code for s in p.spans()] == ["OK"]
+
+
+@pytest.mark.parametrize(("status", "calls"), [(400, 1), (503, 3)])
+def test_what_stays_is_given_up_and_said_as_it_was(place, upstream, status, calls):
+    p = place(OpenAIEngine(upstream.url, backoff_s=0.01))
+    assert p.post(ask(f"fail {status}", stream=True))[0] == status
+    assert len(upstream.bodies) == calls and len(p.spans()) == 1
+
+
+def test_paused_waits_for_calls_under_way_and_holds_back_those_that_come(place, upstream):
+    p = place(OpenAIEngine(upstream.url))
+    stream = p.client().chat.completions.create(**ask("wait"), stream=True)
+    next(iter(stream))
+    with p.proxy.valve.paused(timeout_s=0.05) as drained:
+        assert not drained
+    upstream.release.set()
+    list(stream)
+    with p.proxy.valve.paused(timeout_s=30) as drained:
+        assert drained
+        caller = threading.Thread(target=p.post, args=(ask("x"),))
+        caller.start()
+        until(lambda: p.proxy.valve._waiting)
+        assert len(upstream.bodies) == 1
+    caller.join(30)
+    assert len(upstream.bodies) == 2
 
 
 # what the caller sees

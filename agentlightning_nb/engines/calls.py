@@ -49,6 +49,7 @@ class Call:
     trace: tuple[str, str] | None = None  # trace and span that the caller works in
     started: float = field(default_factory=time.time)
     dialect: str = "chat"  # what the caller speaks; the body is chat's
+    session: str | None = None  # the conversation that the engine is told
     first_chunk: float | None = None
 
 # %% ../../nbs/engines/calls.ipynb #e41805ef

@@ -9,6 +9,7 @@ __all__ = ['UpstreamError', 'refusal', 'reply_of', 'Assembly', 'OpenAIEngine']
 import asyncio
 import json
 import os
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -93,8 +94,11 @@ class OpenAIEngine:
         token_ids: bool
         | None = None,  # ask for exact ids, as vLLM gives them; None asks the endpoint whether it is vLLM
         timeout_s: float = 600.0,
+        retries: int = 2,  # after a connection that failed, a 429 or a 5xx; never once an answer has begun
+        backoff_s: float = 0.25,  # before the first retry, twice as long before each further one
     ):
         self.base_url, self.token_ids, self.timeout_s = base_url.rstrip("/"), token_ids, timeout_s
+        self.retries, self.backoff_s = retries, backoff_s
         self._key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key) or "none"
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
@@ -132,18 +136,31 @@ class OpenAIEngine:
             asked |= {"return_token_ids": True, "logprobs": True}
         return asked | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
 
+    async def _post(self, asked: dict[str, Any]) -> aiohttp.ClientResponse:
+        "An answer that has begun well. What may pass is tried again, at growing intervals; what stays is raised as it was said."
+        for tried in range(self.retries + 1):
+            try:
+                answer = await self._session().post(f"{self.base_url}/chat/completions", json=asked)
+                if answer.status == 200:
+                    return answer
+                async with answer:
+                    error = refusal(answer.status, await answer.read())
+                if tried == self.retries or not (answer.status == 429 or answer.status >= 500):
+                    raise error
+            except aiohttp.ClientConnectionError:
+                if tried == self.retries:
+                    raise
+            await asyncio.sleep(self.backoff_s * 2**tried * random.uniform(0.75, 1.25))
+        raise ServerError(f"{self.base_url} was not asked: retries is {self.retries}.")
+
     async def chat(self, body: dict[str, Any], *, session: str | None = None) -> Reply:
         "Answer a chat body; an `UpstreamError` has what the endpoint said."
         await self._knows_ids()
         try:
-            async with self._session().post(
-                f"{self.base_url}/chat/completions", json=self._asked(body, stream=False)
-            ) as answer:
+            async with await self._post(self._asked(body, stream=False)) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as e:
             raise ServerError(f"{self.base_url} cannot be reached: {type(e).__name__}: {e}") from e
-        if answer.status != 200:
-            raise refusal(answer.status, raw)
         return reply_of(json.loads(raw))
 
     async def stream(
@@ -153,11 +170,7 @@ class OpenAIEngine:
         assembly = Assembly()
         await self._knows_ids()
         try:
-            async with self._session().post(
-                f"{self.base_url}/chat/completions", json=self._asked(body, stream=True)
-            ) as answer:
-                if answer.status != 200:
-                    raise refusal(answer.status, await answer.read())
+            async with await self._post(self._asked(body, stream=True)) as answer:
                 async for line in answer.content:
                     if line.startswith(b"data:") and (text := line[5:].strip()) not in (b"", b"[DONE]"):
                         chunk = json.loads(text)
