@@ -8,6 +8,7 @@ __all__ = ['Receive', 'Send', 'Headers', 'token_of', 'check_token', 'CallerLeft'
 
 # %% ../nbs/10a_asgi.ipynb #e57e45c3
 import asyncio
+import base64
 import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,11 +22,19 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+def _password(basic: str) -> str:
+    try:
+        return base64.b64decode(basic, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
 def token_of(headers: Headers) -> str:
-    "The token that a request shows, as a bearer token or an API key."
+    "The token that a request shows: as a bearer token, as an API key, or as the password of its URL, `http://any:TOKEN@host`."
     for name, value in headers:
         if name in (b"authorization", b"x-api-key", b"api-key"):
-            return value.decode("latin1").removeprefix("Bearer ").strip()
+            shown = value.decode("latin1").strip()
+            return _password(shown[6:]) if shown.startswith("Basic ") else shown.removeprefix("Bearer ").strip()
     return ""
 
 
