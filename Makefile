@@ -40,5 +40,5 @@ clean:                       ## what the other targets made, the demo's store an
 	touch $@
 
 .venv/.test: .venv/.python $(SETUP)
-	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,dev]' || $(BIN)/pip install -q -e '.[train,notebook,dev]'
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,clients,dev]' || $(BIN)/pip install -q -e '.[train,notebook,clients,dev]'
 	touch $@ .venv/.demo

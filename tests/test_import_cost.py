@@ -26,7 +26,7 @@ HEAVY = [
     "google.protobuf",
     "opentelemetry.proto",
 ]
-TRAIN = ("rl", "engines/torch", "algorithms/grpo")  # the extra `train`
+TRAIN = ("rl", "engines/torch", "engines/decoding", "algorithms/grpo")  # the extra `train`
 NOTEBOOK = ("widgets",)  # the extra `notebook`
 
 
