@@ -6,7 +6,10 @@ import gzip
 import http.client
 import json
 import math
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import openai
@@ -721,34 +724,12 @@ def test_whatever_attributes_say_they_can_be_kept_and_read(attributes, events):
 # real instrumentations, calling through the proxy
 
 
-def instrumented(which):
-    if which == "openinference":
-        from openinference.instrumentation.openai import OpenAIInstrumentor
-    elif which == "openllmetry":
-        from opentelemetry.instrumentation.openai import OpenAIInstrumentor
-    else:
-        from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
-    return OpenAIInstrumentor()
-
-
 @pytest.mark.parametrize("which", ["openinference", "openllmetry", "opentelemetry"])
-def test_an_instrumented_agent_tells_the_same_as_the_proxy(server, attempt, which, monkeypatch):
-    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "span_only")
-    instrumentor = instrumented(which)
-    instrumentor.instrument(
-        tracer_provider=provider(server, resource={ROLLOUT: attempt[0], ATTEMPT: attempt[1]}),
-        skip_dep_check=True,
-    )
-    try:
-        base = f"{server.url}/rollout/{attempt[0]}/attempt/{attempt[1]}/v1"
-        client = openai.OpenAI(base_url=base, api_key=server.token)
-        messages = list(ASKED)
-        for _ in range(2):
-            reply = client.chat.completions.create(model="tiny", messages=messages, tools=[TOOL], temperature=0.5)
-            messages.append(reply.choices[0].message.model_dump(exclude_none=True))
-            messages.append({"role": "tool", "tool_call_id": "call_1", "content": "4"})
-    finally:
-        instrumentor.uninstrument()
+def test_an_instrumented_agent_tells_the_same_as_the_proxy(server, attempt, which):
+    agent = Path(__file__).parent / "instrumented_agent.py"
+    told = [which, server.url, server.token, *attempt, json.dumps(ASKED), json.dumps(TOOL)]
+    done = subprocess.run([sys.executable, agent, *told], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]
     spans = server.store.query_spans(attempt[0]).items
     ours, theirs = ([s for s in spans if ("agl.request" in s.attributes) is mine] for mine in (True, False))
     assert len(ours) == len(theirs) == 2
