@@ -1,10 +1,11 @@
 "Each dialect through the proxy, spoken by its own client, with what the store then holds."
 
+import http.client
 import json
+from urllib.parse import urlsplit
 
-import openai
 import pytest
-from test_proxy import CALLED, IDS, LOGPROBS, PROMPT, TOOL, Parrot, Upstream, place, refusal, upstream  # noqa: F401
+from test_proxy import CALLED, IDS, LOGPROBS, PROMPT, TOOL, Parrot, Upstream, place, refusal, until, upstream  # noqa: F401
 
 from agentlightning_nb.engines.openai import OpenAIEngine
 
@@ -161,9 +162,16 @@ def test_errors_have_anthropics_shape_and_the_upstreams_status(place, upstream, 
     assert json.loads(p.post({"messages": 3}, path=p.path + "/messages")[2])["error"]["type"] == "invalid_request_error"
 
 
-def test_an_agent_that_leaves_a_message_stops_the_upstream(place, upstream):  # noqa: F811
+@pytest.mark.parametrize("route", ["responses", "messages"])
+def test_an_agent_that_leaves_mid_stream_stops_the_upstream_and_leaves_a_span(place, upstream, route):  # noqa: F811
     p = place(OpenAIEngine(upstream.url))
-    with pytest.raises(openai.APITimeoutError):
-        p.client().with_options(timeout=0.3).responses.create(model="tiny", input="hang", stream=True).__next__()
-        list(p.client().with_options(timeout=0.3).responses.create(model="tiny", input="hang", stream=True))
+    said = {"input": "hang"} if route == "responses" else {"messages": [{"role": "user", "content": "hang"}]}
+    connection = http.client.HTTPConnection(urlsplit(p.server.url).netloc, timeout=30)
+    body = json.dumps({"model": "tiny", "max_tokens": 9, "stream": True, **said})
+    connection.request("POST", f"{p.path}/{route}", body, {"Authorization": f"Bearer {p.token}"})
+    assert b"event:" in connection.getresponse().readline()  # the first event has come
+    connection.close()
     assert upstream.cancelled.wait(30)
+    until(p.spans)
+    (span,) = p.spans()
+    assert span.attributes["gen_ai.response.finish_reasons"] == ["disconnected"] and span.attributes["agl.streamed"]
