@@ -40,6 +40,7 @@ from .engines.chat import CHAT
 from .engines.openai import OpenAIEngine, UpstreamError
 from .engines.upstreams import Valve, as_engines, pinned
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, TransitionError
+from .metrics import CallCounts
 from .store import LightningStore
 from .types import LLM
 
@@ -92,6 +93,7 @@ class Proxy:
     def __init__(self, store: Any, *, token: str = "", upstream: Any = None):
         self.store, self.token = store, token
         self.upstream, self.valve = upstream, Valve()
+        self.counts = CallCounts()
         self._nobody: asyncio.Future | None = None
         self.local = isinstance(store, LightningStore)
         self._bindings: OrderedDict[tuple[str, str], Binding] = OrderedDict()
@@ -260,8 +262,10 @@ class Proxy:
     async def _record(self, call: Call, reply: Reply | None, error: str | None = None) -> None:
         """Queue the call's span. The store takes operations in order, so it is kept before the attempt can end; one behind a URL
         does not, so its answer is waited for."""
+        span = call_span(call, reply, error)
+        self.counts.add(span.attributes, error)
         try:
-            future = self.store.submit("add_many_spans", [call_span(call, reply, error)])
+            future = self.store.submit("add_many_spans", [span])
             future.add_done_callback(_log_failure)
             if not self.local:
                 await asyncio.wait((asyncio.wrap_future(future),))

@@ -30,6 +30,7 @@ from .client import servers_folder
 from .engines.openai import OpenAIEngine
 from .errors import LightningError, UnauthorizedError, error_to_json
 from .event_routes import Ring, add_event_routes
+from .metrics import exposition, server_metrics
 from .proxy import Proxy
 from .routes import Verbs, add_routes, answer
 from .store import LightningStore
@@ -116,6 +117,11 @@ def create_app(
             return answer({"error": "ServerError", "detail": "This app is served by others; they can stop it."}, 501)
         threading.Timer(0.05, stop).start()  # after the answer
         return answer({"status": "stopping"}, 202)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        told = server_metrics(__version__, await app.state.verbs("statistics"), proxy.counts)
+        return Response(exposition(told), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.post("/v1/metrics")
     @app.post("/v1/logs")

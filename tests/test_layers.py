@@ -9,7 +9,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types background migrations asgi",
+    "errors types background migrations asgi metrics",
     "storage events",
     "store client tracer adapters litagent testing otlp dialects",
     "runner views rl engines proxy routes servers event_routes",

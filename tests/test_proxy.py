@@ -647,3 +647,14 @@ def test_the_upstream_may_be_exchanged_between_calls(place):
 def test_a_long_conversation_fits(place):
     p = place(Parrot())
     assert p.post(ask("x" * 3_000_000))[0] == 200
+
+
+def test_calls_are_counted_by_how_they_end(place):
+    p = place(Parrot())
+    p.client().chat.completions.create(**ask("hello"))
+    list(p.client().chat.completions.create(**ask("hello"), stream=True))
+    with pytest.raises(openai.BadRequestError):
+        p.client().chat.completions.create(**ask("bad"))
+    counts = p.proxy.counts
+    assert dict(counts.ended) == {"ok": 2, "error": 1} and counts.seconds > 0
+    assert dict(counts.tokens) == {"input": 6, "output": 6}

@@ -288,6 +288,19 @@ def test_statistics_and_health_answer(server):
     assert get(server, "/health")[0] == 200
 
 
+def test_metrics_are_told_as_prometheus_reads_them_and_only_with_the_token(server):
+    enqueue(server, 1, 2)
+    for token, status in ((server.token, 200), ("", 401)):
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        assert answer.status == status
+        assert ("agentlightning_queue_length 2\n" in text) == (status == 200)
+    assert server.token not in text
+
+
 # refusals
 
 
