@@ -35,7 +35,7 @@ from .dialects.base import Dialect, Teller
 from .dialects.messages import MESSAGES
 from .dialects.responses import RESPONSES
 from .engines.base import Engine, Reply
-from .engines.calls import Binding, Call, call_span, for_caller, openai_error
+from .engines.calls import OPERATIONS, Binding, Call, call_span, for_caller, openai_error
 from .engines.chat import CHAT
 from .engines.openai import OpenAIEngine, UpstreamError
 from .engines.upstreams import Valve, as_engines, pinned
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 # %% ../nbs/11_proxy.ipynb #dd2deeee
 ADDRESS = re.compile(
     r"^(?:/rollout/(?P<rollout>[^/]+)/attempt/(?P<attempt>[^/]+))?(?:/v1){1,2}"  # Anthropic's clients add a /v1
-    r"/(?P<route>chat/completions|responses|messages|models)/?$"
+    r"/(?P<route>chat/completions|completions|embeddings|responses|messages|models)/?$"
 )
 DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES}
 
@@ -145,9 +145,11 @@ class Proxy:
             raise BadRequestError(f"The body is no JSON: {e}") from e
         if not isinstance(body, dict):
             raise BadRequestError("The body must be a JSON object.")
-        dialect = DIALECTS[match["route"]]
         known = match["rollout"] is not None
         binding = await (self._binding(match["rollout"], match["attempt"]) if known else self._unattributed())
+        if match["route"] in OPERATIONS:
+            return await send_json(send, 200, await self._forwarded(match["route"], binding, body, headers))
+        dialect = DIALECTS[match["route"]]
         chat = binding.filled_in(dialect.to_chat(body))
         engine, session = self._engine(binding, chat), match["attempt"]
         call = Call(binding, chat, engine, dialect=dialect.name, session=session, **trace_of(headers))
@@ -155,6 +157,23 @@ class Proxy:
             await self._streamed(call, dialect.teller(chat if dialect is CHAT else body), receive, send)
         elif (reply := await self._whole(call, receive)) is not None:
             await send_json(send, 200, dialect.from_chat(for_caller(reply, chat), body))
+
+    async def _forwarded(self, route: str, binding: Binding, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+        "What an endpoint answers on a route that engines of ours do not have; recorded, and passed on as it is."
+        engine, model = self._engine(binding, body), binding.model(body.get("model"))
+        if not isinstance(engine, OpenAIEngine):
+            raise BadRequestError(f"The engine here has no {route}. Give the server an OpenAI-compatible upstream.")
+        if body.get("stream"):
+            raise BadRequestError(f"{route} cannot be streamed here; leave stream out, or use chat/completions.")
+        asked = ({"model": model.model} if model else {}) | body
+        call = Call(binding, asked, engine, dialect=route, **trace_of(headers))
+        try:
+            answer = await engine.forward(route, asked)
+        except LightningError as e:
+            await self._record(call, None, f"error: {type(e).__name__}: {e}")
+            raise
+        await self._record(call, Reply(answer, [], [], None, None))
+        return answer
 
     async def _binding(self, rollout_id: str, attempt_id: str) -> Binding:
         "What belongs to this attempt, once it is known to be under way."

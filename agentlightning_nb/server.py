@@ -37,7 +37,9 @@ from .store import LightningStore
 
 # %% ../nbs/12_server.ipynb #a30bd002
 log = logging.getLogger(__name__)
-MODEL_CALLS = ("/v1/chat/", "/v1/responses", "/v1/messages", "/v1/models")
+MODEL_CALLS = tuple(
+    f"/v1/{route}" for route in ("chat/", "completions", "embeddings", "responses", "messages", "models")
+)
 
 
 class Gate:

@@ -48,6 +48,16 @@ class Upstream:
             listed = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": self.owner}]}
             return await self._send(send, 200, json.dumps(listed).encode())
         body = json.loads(raw or b"{}")
+        if scope["path"].endswith("/embeddings"):
+            listed = [
+                {"object": "embedding", "index": i, "embedding": [0.5, -1.0]} for i, _ in enumerate(body["input"])
+            ]
+            told = {"object": "list", "model": body["model"], "data": listed, "usage": USAGE | {"completion_tokens": 0}}
+            return await self._send(send, 200, json.dumps(told).encode())
+        if scope["path"].endswith("/v1/completions"):
+            choice = {"index": 0, "text": body["prompt"] + " done", "finish_reason": "stop", "logprobs": None}
+            told = {"id": "c", "object": "text_completion", "created": 1, "model": body["model"], "choices": [choice]}
+            return await self._send(send, 200, json.dumps(told | {"usage": USAGE}).encode())
         self.bodies.append(body)
         self.keys.append(dict(scope["headers"]).get(b"authorization", b"").decode())
         command = body["messages"][-1]["content"]
@@ -589,7 +599,7 @@ def test_unknown_rollouts_attempts_and_routes_are_404(place):
     for path in (
         f"/rollout/ro-none/attempt/{p.attempt_id}/v1/chat/completions",
         f"/rollout/{p.rollout_id}/attempt/at-none/v1/chat/completions",
-        p.path + "/embeddings",
+        p.path + "/images",
         p.path + "/chat/completions/extra",
     ):
         assert refusal(p.post(ask("x"), path=path))[0] == 404
@@ -658,3 +668,27 @@ def test_calls_are_counted_by_how_they_end(place):
     counts = p.proxy.counts
     assert dict(counts.ended) == {"ok": 2, "error": 1} and counts.seconds > 0
     assert dict(counts.tokens) == {"input": 6, "output": 6}
+
+
+# routes that are passed on
+
+
+def test_embeddings_and_completions_are_passed_on_and_recorded(place, upstream):
+    p = place(OpenAIEngine(upstream.url))
+    client = p.client()
+    made = client.embeddings.create(model="tiny", input=["a", "b"], encoding_format="float")
+    assert [e.embedding for e in made.data] == [[0.5, -1.0]] * 2
+    assert client.completions.create(model="tiny", prompt="well").choices[0].text == "well done"
+    first, second = p.spans()
+    assert (first.name, second.name) == ("embeddings tiny", "text_completion tiny")
+    assert first.attributes["gen_ai.usage.input_tokens"] == 3 and "data" not in json.loads(
+        first.attributes["agl.response"]
+    )
+    assert json.loads(second.attributes["gen_ai.output.messages"])[0]["content"] == "well done"
+
+
+def test_an_engine_without_a_route_says_so(place, upstream):
+    with pytest.raises(openai.BadRequestError, match="has no embeddings"):
+        place(Parrot()).client().embeddings.create(model="tiny", input="a")
+    with pytest.raises(openai.BadRequestError, match="cannot be streamed"):
+        place(OpenAIEngine(upstream.url)).client().completions.create(model="tiny", prompt="a", stream=True)

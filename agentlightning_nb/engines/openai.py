@@ -136,11 +136,11 @@ class OpenAIEngine:
             asked |= {"return_token_ids": True, "logprobs": True}
         return asked | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
 
-    async def _post(self, asked: dict[str, Any]) -> aiohttp.ClientResponse:
+    async def _post(self, asked: dict[str, Any], route: str = "chat/completions") -> aiohttp.ClientResponse:
         "An answer that has begun well. What may pass is tried again, at growing intervals; what stays is raised as it was said."
         for tried in range(self.retries + 1):
             try:
-                answer = await self._session().post(f"{self.base_url}/chat/completions", json=asked)
+                answer = await self._session().post(f"{self.base_url}/{route}", json=asked)
                 if answer.status == 200:
                     return answer
                 async with answer:
@@ -156,12 +156,15 @@ class OpenAIEngine:
     async def chat(self, body: dict[str, Any], *, session: str | None = None) -> Reply:
         "Answer a chat body; an `UpstreamError` has what the endpoint said."
         await self._knows_ids()
+        return reply_of(await self.forward("chat/completions", self._asked(body, stream=False)))
+
+    async def forward(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        "What the endpoint answers on a route, as it is."
         try:
-            async with await self._post(self._asked(body, stream=False)) as answer:
-                raw = await answer.read()
+            async with await self._post(body, route) as answer:
+                return json.loads(await answer.read())
         except (aiohttp.ClientError, TimeoutError) as e:
             raise ServerError(f"{self.base_url} cannot be reached: {type(e).__name__}: {e}") from e
-        return reply_of(json.loads(raw))
 
     async def stream(
         self, body: dict[str, Any], *, session: str | None = None
