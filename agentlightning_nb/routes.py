@@ -530,9 +530,15 @@ def add_otlp_routes(app: FastAPI, verbs: Verbs) -> None:
             raise TooLargeError(str(e)) from e
 
     @app.post("/v1/traces")
-    @app.post("/rollout/{rollout_id}/attempt/{attempt_id}/v1/traces")
     async def traces(request: Request) -> Response:
-        kind, headers, home = JSON, request.headers, request.path_params
+        return await taken(request, {})
+
+    @app.post("/rollout/{rollout_id}/attempt/{attempt_id}/v1/traces")
+    async def traces_of(rollout_id: str, attempt_id: str, request: Request) -> Response:
+        return await taken(request, {"rollout_id": rollout_id, "attempt_id": attempt_id})
+
+    async def taken(request: Request, home: dict[str, str]) -> Response:
+        kind, headers = JSON, request.headers
         try:
             kind = media_type_of(headers.get("content-type", ""))
             encoding = headers.get("content-encoding", "")

@@ -28,7 +28,7 @@ from .asgi import Receive, Send, check_token, send_json
 from .background import BackgroundServer
 from .client import servers_folder
 from .engines.openai import OpenAIEngine
-from .errors import LightningError, UnauthorizedError, error_to_json
+from .errors import LightningError, NotFoundError, UnauthorizedError, error_to_json
 from .event_routes import Ring, add_event_routes
 from .metrics import exposition, server_metrics
 from .proxy import Proxy
@@ -128,7 +128,7 @@ def create_app(
     @app.post("/v1/metrics")
     @app.post("/v1/logs")
     async def not_spans() -> Response:
-        return answer({"error": "ServerError", "detail": "Only spans are kept here. POST /v1/traces takes them."}, 501)
+        raise NotFoundError("Only spans are kept here. POST /v1/traces takes them.")
 
     return app
 

@@ -77,7 +77,7 @@ def the_attempt(turn: Turn, rollout_id: str, attempt_id: str) -> Attempt:
 
 def check_status(kind: str, status: Any, table: Mapping[str, Any]) -> str:
     "The status, or a `BadRequestError` that lists those there are."
-    if status not in table:
+    if not isinstance(status, str) or status not in table:
         raise BadRequestError(f"{status!r} is no status of {kind}. There are: {', '.join(table)}.")
     return status
 
