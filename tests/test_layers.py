@@ -12,15 +12,16 @@ ROWS = [
     "errors types background migrations asgi metrics",
     "storage events",
     "store client tracer adapters litagent testing otlp dialects",
-    "runner views rl engines proxy routes servers event_routes",
-    "workers server plots page algorithms run",
+    "views",
+    "runner rl engines proxy routes servers event_routes plots page page_routes",
+    "workers server algorithms run",
     "trainer widgets",
     "magics demo",
     "cli",
 ]
 ROW = {room: i for i, rooms in enumerate(ROWS) for room in rooms.split()}
 BESIDE = {("types", "errors"), ("background", "errors"), ("migrations", "errors"), ("asgi", "errors")}
-BESIDE |= {("litagent", "tracer"), ("proxy", "engines"), ("engines", "rl")}  # inside one row, in this direction only
+BESIDE |= {("litagent", "tracer"), ("proxy", "engines"), ("engines", "rl"), ("page_routes", "page")}  # inside one row, in this direction only
 
 
 def rooms():
