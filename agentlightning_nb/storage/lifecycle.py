@@ -30,6 +30,7 @@ from agentlightning_nb.storage.rows import (
     span_row,
     to_json,
 )
+from .usage import keep_usage, usage_of
 from .writer import Later, Refusal, Turn
 from agentlightning_nb.types import (
     ATTEMPT_NEXT,
@@ -367,7 +368,9 @@ def insert_spans(
     "Write numbered spans of one attempt; the last reward among them."
     rewards = [span_reward(span) for span in spans]
     rows = [span_row(span) for span in spans]
-    turn.executemany(INSERT_SPAN, [mark_late(row) for row in rows] if late else rows)
+    written = turn.executemany(INSERT_SPAN, [mark_late(row) for row in rows] if late else rows).rowcount
+    if written > 0:
+        keep_usage(turn, attempt.attempt_id, usage_of(spans))
     return next((r for r in reversed(rewards) if r is not None), None)
 
 
