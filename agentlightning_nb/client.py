@@ -685,6 +685,16 @@ class LightningClient:
         "For each step, mode and version of a run: rollouts, failures, and the sum and the sum of squares of their rewards."
         return self._get(f"/runs/{quote(run_id)}/rewards")
 
+    def run_sums(self, run_id: str, *, since_step: int | None = None, since_metric: int = 0) -> dict[str, Any]:
+        """Everything that is shown of a run, in sums by step: rewards and their parts, calls, errors, work, the last rollouts, metrics.
+
+        Leaves out the steps before `since_step` and the metrics up to rowid `since_metric`; a `NotFoundError` for an unknown run."""
+        return self._get(f"/runs/{quote(run_id)}/sums", since_step=since_step, since_metric=since_metric)
+
+    def run_figures(self) -> list[dict[str, Any]]:
+        "The records of all runs, newest first, with their rollouts, steps and last mean rewards."
+        return self._get("/run-figures")
+
     def statistics(self) -> dict[str, Any]:
         "How much there is of everything, and rollouts by status."
         return self._get("/statistics")

@@ -10,6 +10,7 @@ import hashlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from .errors import BadRequestError, NotFoundError, need
 from .events import Feed, Listener
 from .migrations import migrate, schema_version
-from .storage import frames, lifecycle, queries, rows
+from .storage import frames, lifecycle, queries, rows, sums
 from .storage.files import Readers, WriteLock, connect_writer
 from .storage.queries import any_of, both, combined, contains, equal
 from .storage.writer import Later, Op, Turn, Writer
@@ -729,6 +730,17 @@ class LightningStore:
     def reward_points(self, run_id: str) -> list[dict[str, Any]]:
         "For each step, mode and version of a run: rollouts, failures, and the sum and the sum of squares of their rewards."
         return self._read(lambda conn: frames.reward_points(conn, run_id))
+
+    def run_sums(self, run_id: str, *, since_step: int | None = None, since_metric: int = 0) -> dict[str, Any]:
+        """Everything that is shown of a run, in sums by step: rewards and their parts, calls, errors, work, the last rollouts, metrics.
+
+        Leaves out the steps before `since_step` and the metrics up to rowid `since_metric`; a `NotFoundError` for an unknown run."""
+        since = {"since_step": since_step, "since_metric": since_metric}
+        return self._read(lambda conn: sums.run_sums(conn, run_id, **since, now=time.time()))
+
+    def run_figures(self) -> list[dict[str, Any]]:
+        "The records of all runs, newest first, with their rollouts, steps and last mean rewards."
+        return self._read(sums.run_figures)
 
     # frames
 
