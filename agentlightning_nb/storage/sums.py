@@ -117,7 +117,8 @@ def _last(conn: sqlite3.Connection, run_id: str, most: int = 8) -> list[dict[str
     "The rollouts that ended last, among the newest few hundred."
     found = _dicts(
         conn,
-        """SELECT r.rollout_id, r.mode, r.step, r.status, r.reward, r.end_time - r.start_time AS seconds, r.end_time,
+        """SELECT r.rollout_id, r.mode, r.step, r.status, r.reward, r.end_time,
+           coalesce(a.end_time - a.start_time, r.end_time - r.start_time) AS seconds,
            substr(r.input, 1, 2000) AS input, json_extract(r.metadata, '$.task.context') AS context,
            json_extract(r.metadata, '$.task.name') AS name,
            json_extract(a.error, '$.type') AS type, substr(json_extract(a.error, '$.message'), 1, 300) AS message
