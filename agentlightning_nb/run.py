@@ -109,7 +109,7 @@ class TrainingRun:
         self.state: dict[str, Any] | None = None
         self._serve, self._check = serve, check
         self._stop, self._abandon = threading.Event(), threading.Event()
-        self._go_on, self._done = threading.Event(), threading.Event()
+        self._go_on, self._done, self._told = threading.Event(), threading.Event(), threading.Event()
         self._go_on.set()
         self._listeners: list[Callable[[], None]] = []
         if resume:
@@ -160,6 +160,7 @@ class TrainingRun:
     def plan(self, max_steps: int) -> None:
         "Say how many steps there will be."
         self.max_steps = max_steps
+        self._keep()
         self._tell()
 
     def serve(self, engine: Any) -> None:
@@ -266,7 +267,10 @@ class TrainingRun:
     def checkpoint(self, state: dict[str, Any]) -> None:
         "Keep what is needed to go on from here; any JSON."
         self.state = state
-        kept = {"algorithm": state, "step": self.step, "resources_id": self.version}
+        self._keep()
+
+    def _keep(self) -> None:
+        kept = {"algorithm": self.state, "step": self.step, "resources_id": self.version, "max_steps": self.max_steps}
         self.store.update_run(self.run_id, state=kept)
 
     # what the user does
@@ -290,6 +294,7 @@ class TrainingRun:
         "Wait until the run has ended, and raise what its algorithm raised."
         if not self._done.wait(timeout_s):
             raise TimeoutError(f"Run {self.run_id} is still {self.status} after {timeout_s} s.")
+        self._told.wait(2.0)  # so that what is shown of it shows its end
         if self.error is not None and not isinstance(self.error, RunError):
             raise self.error
         return self
@@ -326,6 +331,7 @@ class TrainingRun:
 
     def _set_status(self, status: str) -> None:
         self.status = status
+        self.store.update_run(self.run_id, status=status)
         self._tell()
 
     def finish(self, status: str, reason: str = "", error: BaseException | None = None) -> None:
@@ -337,6 +343,7 @@ class TrainingRun:
             self.status = status
             self._done.set()
             self._tell()
+            self._told.set()
 
     def __repr__(self) -> str:
         of = f" of {self.max_steps}" if self.max_steps else ""
