@@ -56,6 +56,7 @@ def step_metrics(rollouts: Sequence[LitRollout]) -> dict[str, float]:
         "same_reward_groups": sum(len(rewards) == 1 for rewards in groups.values()) / max(len(groups), 1),
         "truncated": sum(t.finish_reason == "length" for t in calls) / max(len(calls), 1),
         "calls": len(calls) / max(len(rollouts), 1),
+        "response_tokens": sum(len(t.response_ids) for t in calls) / max(len(rollouts), 1),
     }
 
 # %% ../../nbs/algorithms/grpo.ipynb #588c08d8

@@ -117,19 +117,20 @@ class Policy:
         if not used:
             return metrics | {"loss": 0.0, "grad_norm": 0.0, "skipped": 1.0}
         tokens = float(sum(sum(r.mask) for r in used))
-        totals = torch.zeros(4)  # loss, clipped, entropy, |log ratio|
+        totals = torch.zeros(5)  # loss, clipped, entropy, |log ratio|, KL from the sampler
         self.optimizer.zero_grad()
         for batch in micro_batches(used, self.micro_batch_tokens):
             totals += self._backward(batch, tokens)
         norm = torch.nn.utils.clip_grad_norm_(list(self.optimizer.parameters), self.max_grad_norm)
         self.updates += 1
         self.optimizer.step(scale=rate * min(1.0, self.updates / max(self.warmup, 1)))
-        loss, clipped, entropy, gap = totals.tolist()
+        loss, clipped, entropy, gap, kl = totals.tolist()
         told = {
             "loss": loss,
             "clip_fraction": clipped / tokens,
             "entropy": entropy / tokens,
             "logprob_gap": gap / tokens,
+            "kl": kl / tokens,
         }
         return metrics | told | {"grad_norm": float(norm), "tokens": tokens}
 
@@ -145,8 +146,9 @@ class Policy:
         )
         loss = normalised(s.loss, torch.ones_like(logp), tokens)
         loss.backward()
-        gap = (logp.detach() - old).abs().sum()
-        return torch.stack((loss.detach(), s.clipped.float().sum(), entropy.sum(), gap)).cpu()
+        gap, ratio = logp.detach() - old, s.ratio.detach()
+        kl = (ratio - 1 - gap).sum()  # of the sampler from the policy, estimated by what was sampled
+        return torch.stack((loss.detach(), s.clipped.float().sum(), entropy.sum(), gap.abs().sum(), kl)).cpu()
 
     def save(self, folder: str | Path) -> Path:
         "Write model, tokenizer and optimizer so that `load` goes on from here; whole, or not at all."
