@@ -1,0 +1,45 @@
+// What every component shares: style, elements made of text, questions, and the way from one view to another.
+
+const STYLE = `
+.agl { --fg: var(--jp-ui-font-color1, var(--vscode-foreground, #222)); --dim: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #667));
+  --line: var(--jp-border-color2, var(--vscode-panel-border, #dde)); --accent: #3b8fd6; --bad: #cc4b37; --warn: #b98417; --good: #2fa37c;
+  --bg: var(--jp-layout-color0, var(--vscode-editor-background, #fff)); --mono: var(--jp-code-font-family, ui-monospace, monospace);
+  color: var(--fg); background: var(--bg); font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); padding: 8px 4px; }
+@media (prefers-color-scheme: dark) { .agl-page .agl { --fg: #ddd; --dim: #99a; --line: #334; --bg: #16181d; --bad: #e8705e; --warn: #d9a441; } }
+[data-jp-theme-light="false"] .agl, .vscode-dark .agl { --bad: #e8705e; --warn: #d9a441; }
+.agl button { font: inherit; color: var(--fg); background: transparent; border: 1px solid var(--line); border-radius: 3px; padding: 1px 10px; cursor: pointer; }
+.agl button:hover { border-color: var(--accent); } .agl :focus-visible { outline: 1px solid var(--accent); outline-offset: 1px; }`;
+
+function html(tag, name, text) {
+  const el = document.createElement(tag);
+  if (name) el.className = name;
+  if (text !== undefined) el.textContent = text; // never markup
+  return el;
+}
+
+function svg(tag, attributes, text) {
+  const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [k, v] of Object.entries(attributes)) el.setAttribute(k, v);
+  if (text !== undefined) el.textContent = text;
+  return el;
+}
+
+let asked = 0;
+
+function ask(model, question, params) { // a promise of the answer
+  const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}-${(asked += 1)}`;
+  return new Promise((resolve, reject) => {
+    function heard(content) {
+      if (!content || content.id !== id) return;
+      model.off("msg:custom", heard);
+      if (content.error !== undefined) reject(new Error(content.error));
+      else resolve(content.answer);
+    }
+    model.on("msg:custom", heard);
+    model.send({ ask: question, params: params || {}, id });
+  });
+}
+
+function go(el, question, params) { // whoever embeds this shows the other view
+  el.dispatchEvent(new CustomEvent("agl-go", { bubbles: true, detail: { question, params } }));
+}
