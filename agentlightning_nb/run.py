@@ -106,6 +106,7 @@ class TrainingRun:
         self.step, self.max_steps, self.started = 0, None, time.time()
         self.latest: dict[str, float] = {}  # metrics of the last finished step
         self.error: BaseException | None = None
+        self.panel: Any = None  # what shows it in a notebook
         self.state: dict[str, Any] | None = None
         self._serve, self._check = serve, check
         self._stop, self._abandon = threading.Event(), threading.Event()

@@ -46,7 +46,7 @@ def built(tmp_path_factory):
 def test_wheel_and_sdist_are_whole(built):
     wheel, sdist = built
     in_wheel = zipfile.ZipFile(wheel).namelist()
-    for name in ("static/curve.js", "widgets/curve.py", "rl/losses.py", "storage/writer.py", "cli.py"):
+    for name in ("static/curve.js", "static/run.js", "widgets/run.py", "rl/losses.py", "storage/writer.py", "cli.py"):
         assert f"agentlightning_nb/{name}" in in_wheel
     entry = next(n for n in in_wheel if n.endswith("entry_points.txt"))
     assert "agentlightning = agentlightning_nb.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()

@@ -1,0 +1,234 @@
+// A run while it learns: state and time left, health in words, curves, figures, and the last rollouts.
+// In a kernel the model's `head` and `series` are kept up to date; elsewhere the question `run` is asked again while the run goes on.
+
+const RUN_STYLE = `
+.agl-run { container-type: inline-size; }
+.agl-run .agl-id { color: var(--dim); font-weight: 400; font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 12px; margin-left: 6px; }
+.agl-state { display: inline-block; width: 8px; height: 8px; border-radius: 50%; margin-right: 7px; background: var(--dim); vertical-align: 1px; }
+.agl-state[data-is=running] { background: var(--accent); } .agl-state[data-is=paused] { background: #c9962b; }
+.agl-state[data-is=succeeded] { background: #2fa37c; } .agl-state[data-is=failed] { background: #cc4b37; }
+.agl-health { list-style: none; margin: 6px 0 8px; padding: 0; }
+.agl-health li { display: grid; grid-template-columns: 62px 1fr; gap: 0 10px; padding: 2px 0 2px 9px; border-left: 3px solid var(--c, var(--line)); margin: 3px 0; }
+.agl-health li[data-level=serious] { --c: #cc4b37; } .agl-health li[data-level=warning] { --c: #c9962b; } .agl-health li[data-level=good] { --c: #2fa37c; }
+.agl-level { color: var(--dim); } .agl-tries { grid-column: 2; color: var(--dim); } .agl-health button { margin-left: 8px; padding: 0 6px; }
+.agl-tiles { display: flex; flex-wrap: wrap; gap: 0; border-top: 1px solid var(--line); margin-top: 4px; }
+.agl .agl-tile { border: 0; border-bottom: 2px solid transparent; border-radius: 0; background: none; padding: 3px 8px 2px; text-align: left; width: 112px; font-size: 11px; color: var(--dim); }
+.agl .agl-tile[aria-pressed=true] { border-bottom-color: var(--accent); color: var(--fg); } .agl .agl-tile:hover { color: var(--fg); }
+.agl-tile span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-tile b { font-weight: 500; color: var(--fg); font-variant-numeric: tabular-nums; }
+.agl-tile svg { display: block; width: 96px; height: 18px; overflow: visible; }
+.agl-figures { display: flex; flex-wrap: wrap; margin: 8px 0 4px; padding: 6px 0 0; border-top: 1px solid var(--line); }
+.agl-figure { padding: 0 22px 4px 0; } .agl-figure dt { color: var(--dim); font-size: 11px; } .agl-figure dd { margin: 0; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.agl-last { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; border-top: 1px solid var(--line); }
+.agl-last th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 4px 10px 1px 0; } .agl-last td { padding: 1px 10px 1px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.agl-last th:nth-child(1) { width: 96px; } .agl-last th:nth-child(3) { width: 64px; } .agl-last th:nth-child(4) { width: 84px; } .agl-last th:nth-child(5) { width: 64px; }
+.agl-last .agl-num { text-align: right; } .agl-last tbody tr { cursor: pointer; } .agl-last tbody tr:hover, .agl-last tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; }
+.agl-last tr[data-is=failed] td { color: #cc4b37; } .agl-none { color: var(--dim); margin: 6px 0; }
+@container (max-width: 520px) { .agl-health li { grid-template-columns: 1fr; } .agl-tries { grid-column: 1; } .agl-tile { width: 96px; } .agl-tile svg { width: 80px; }
+  .agl-last th:nth-child(4), .agl-last td:nth-child(4) { display: none; } .agl-figure { padding-right: 14px; } }`;
+
+const METRICS_FIRST = ["loss", "entropy", "kl", "grad_norm", "clip_fraction", "logprob_gap", "same_reward_groups", "truncated", "response_tokens", "calls", "tokens"];
+const METRICS_OUT = ["reward", "failed"]; // the curve shows them
+
+function lasting(s) { // seconds as a reader says them
+  s = Math.round(s);
+  const two = (n) => String(n).padStart(2, "0");
+  return s < 60 ? `${s} s` : s < 3600 ? `${Math.floor(s / 60)} min ${two(s % 60)} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}
+
+function state_text(p) {
+  const said = [p.status, `step ${p.step}${p.of ? ` of ${p.of}` : ""}`];
+  if (p.ended) said.push(`took ${lasting(p.elapsed_s)}`);
+  else said.push(lasting(p.elapsed_s), ...(p.left_s === null || p.status !== "running" ? [] : [`${lasting(p.left_s)} left`]));
+  return [...said, ...(p.reason ? [p.reason.split("\n")[0].slice(0, 200)] : [])].join(" · ");
+}
+
+function small_figures(told) { // names and what they are, with units
+  const t = told.throughput, w = told.work, going = !told.progress.ended, whole = (n) => n.toLocaleString("en-US");
+  const found = [["rollouts", whole(t.rollouts) + (t.failed ? `, ${whole(t.failed)} failed` : "")]];
+  if (t.rollouts_per_s !== null) found.push(["speed", `${t.rollouts_per_s < 10 ? t.rollouts_per_s.toFixed(1) : Math.round(t.rollouts_per_s)} rollouts/s`]);
+  if (going) found.push(["queue", `${whole(w.queued)} waiting`], ["workers", `${whole(w.busy)} busy of ${whole(w.workers)}`]);
+  if (t.calls) {
+    found.push(["model calls", whole(t.calls)], ["tokens", `${whole(t.prompt_tokens)} in · ${whole(t.response_tokens)} out`]);
+    if (t.tokens_per_s !== null) found.push(["token speed", `${whole(Math.round(t.tokens_per_s))} tokens/s`]);
+  }
+  if (t.cost !== null) found.push(["cost", `$${t.cost < 1 ? t.cost.toFixed(4) : t.cost.toFixed(2)}`]);
+  return found;
+}
+
+function run_series(told) { // what can be drawn: name, label, points, how
+  const found = [{ name: "reward", label: "reward", points: told.curve, how: {} }];
+  for (const [name, points] of Object.entries(told.parts)) found.push({ name: `part ${name}`, label: name, points, how: { empty: `No rollout has a reward part ${name} yet.` } });
+  const rank = (name) => (METRICS_FIRST.indexOf(name) + 1 || 99);
+  const names = Object.keys(told.metrics).filter((name) => !METRICS_OUT.includes(name)).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  for (const name of names) {
+    const points = told.metrics[name].map(([step, value]) => [step, name, value, 0, 1, 0]);
+    const label = name.replaceAll("_", " ");
+    found.push({ name: `metric ${name}`, label, points, how: { unit: false, words: (p) => `${label} ${figure(p[2])}` } });
+  }
+  return found;
+}
+
+function sparkline(points) {
+  const root = svg("svg", { viewBox: "0 0 96 18", preserveAspectRatio: "none", "aria-hidden": "true" });
+  const main = points.filter((p) => p[1] === points[0][1] && p[2] !== null);
+  if (main.length < 2) return root;
+  const values = main.map((p) => p[2]), lo = Math.min(...values), hi = Math.max(...values), first = main[0][0], last = main[main.length - 1][0];
+  const at = (p) => `${(((p[0] - first) / (last - first)) * 96).toFixed(1)},${(16 - ((p[2] - lo) / (hi - lo || 1)) * 14).toFixed(1)}`;
+  root.append(svg("polyline", { points: main.map(at).join(" "), fill: "none", stroke: SERIES[points[0][1]] || "currentColor", "stroke-width": 1.2, "vector-effect": "non-scaling-stroke" }));
+  return root;
+}
+
+function tile(series, pressed, choose) {
+  const value = [...series.points].reverse().find((p) => p[1] === series.points[0][1]);
+  const button = html("button", "agl-tile"), name = html("span", "", series.label);
+  button.setAttribute("aria-pressed", String(pressed));
+  button.title = series.label;
+  button.append(name, html("b", "", value ? figure(value[2]) : "–"), series.points.length ? sparkline(series.points) : "");
+  button.onclick = choose;
+  return button;
+}
+
+function health_item(finding, open) {
+  const item = html("li"), says = html("span", "agl-says", finding.says);
+  item.dataset.level = finding.level;
+  item.append(html("span", "agl-level", finding.level), says);
+  if (finding.rollout_id) {
+    const button = html("button", "", "open one");
+    button.onclick = () => open(finding.rollout_id);
+    says.append(button);
+  }
+  if (finding.tries) item.append(html("span", "agl-tries", finding.tries));
+  return item;
+}
+
+function last_row(r, open) {
+  const row = html("tr"), when = [r.mode || "train", r.step === null ? "" : `step ${r.step}`].join(" ").trim();
+  const reward = r.reward === null ? "–" : String(+r.reward.toFixed(3)), seconds = r.seconds === null ? "–" : `${r.seconds.toFixed(r.seconds < 10 ? 2 : 0)} s`;
+  row.append(html("td", "", when), html("td", "", r.error ? `${r.asked} — ${r.error}` : r.asked), html("td", "agl-num", reward), html("td", "", r.status), html("td", "agl-num", seconds));
+  row.dataset.is = r.status;
+  row.dataset.id = r.rollout_id;
+  row.title = r.error || r.asked;
+  row.tabIndex = -1;
+  row.setAttribute("aria-label", `rollout ${r.rollout_id}: ${r.asked}, reward ${reward}, ${r.status}; Enter opens it`);
+  row.onclick = () => open(r.rollout_id);
+  return row;
+}
+
+function last_table(rows, open) { // arrow keys move, Enter opens
+  const table = html("table", "agl-last"), head = html("thead"), body = html("tbody"), names = html("tr");
+  for (const [i, name] of ["last rollouts", "asked", "reward", "status", "took"].entries()) names.append(html("th", i === 2 || i === 4 ? "agl-num" : "", name));
+  head.append(names);
+  body.append(...rows.map((r) => last_row(r, open)));
+  if (body.firstChild) body.firstChild.tabIndex = 0;
+  body.onkeydown = (e) => {
+    const row = e.target.closest("tr"), to = { ArrowDown: row.nextSibling, ArrowUp: row.previousSibling }[e.key];
+    if (e.key === "Enter") open(row.dataset.id);
+    else if (to) to.focus();
+    if (e.key === "Enter" || e.key.startsWith("Arrow")) { e.preventDefault(); e.stopPropagation(); }
+  };
+  table.append(head, body);
+  return table;
+}
+
+function run_body(act, open) { // the parts of the panel, and one function that draws what is told
+  const root = html("div", "agl-run"), head = html("div", "agl-head"), bar = html("div", "agl-bar"), fill = html("div");
+  const health = html("ul", "agl-health"), tiles = html("div", "agl-tiles"), figures = html("dl", "agl-figures"), last = html("div");
+  const title = html("span", "agl-title"), state = html("span", "agl-text"), keys = html("span"), buttons = html("span"), plot = chart("reward", 220);
+  const seen = {};
+  let chosen = "reward", told = null, focused = null;
+  health.setAttribute("aria-label", "health");
+  tiles.setAttribute("role", "toolbar");
+  tiles.setAttribute("aria-label", "what the chart shows");
+  keys.style.cssText = "display: inline-flex; gap: 12px"; buttons.style.cssText = "display: inline-flex; gap: 6px";
+  bar.append(fill);
+  head.append(title, state, keys, buttons);
+  root.append(head, bar, health, plot.root, tiles, figures, last);
+  const changed = (name, value) => { const text = JSON.stringify(value), was = seen[name]; seen[name] = text; return text !== was; };
+
+  function drawHead() {
+    const p = told.progress, dot = html("span", "agl-state"), id = html("span", "agl-id", told.run_id);
+    dot.dataset.is = p.status;
+    title.replaceChildren(dot, told.algorithm || "run", id);
+    state.textContent = state_text(p);
+    bar.hidden = p.share === null;
+    fill.style.width = `${(100 * (p.share || 0)).toFixed(1)}%`;
+    const names = told.commands || [];
+    if (changed("buttons", names)) buttons.replaceChildren(...names.map((name) => { const b = html("button", "", name); b.onclick = () => act(name); return b; }));
+  }
+
+  function drawSeries() {
+    const all = run_series(told), now = all.find((s) => s.name === chosen) || all[0];
+    plot.show(now.points, now.how);
+    keys.replaceChildren(...keys_of(now.points));
+    focused = tiles.contains(document.activeElement) ? [...tiles.children].indexOf(document.activeElement) : null;
+    tiles.replaceChildren(...(all.length > 1 ? all.map((s) => tile(s, s === now, () => { chosen = s.name; drawSeries(); })) : []));
+    if (focused !== null) tiles.children[focused]?.focus();
+  }
+
+  function drawRows() {
+    const rows = told.last, at = last.querySelector("tr:focus")?.dataset.id;
+    last.replaceChildren(rows.length ? last_table(rows, open) : html("p", "agl-none", "No rollout has ended yet; the first ones will stand here."));
+    if (at) (last.querySelector(`tr[data-id="${CSS.escape(at)}"]`) || last.querySelector("tbody tr"))?.focus();
+  }
+
+  return {
+    root, stop: plot.stop,
+    draw(next) {
+      told = next;
+      drawHead();
+      if (changed("health", told.health)) health.replaceChildren(...told.health.map((f) => health_item(f, open)));
+      if (changed("series", [told.curve, told.parts, told.metrics])) drawSeries();
+      if (changed("figures", [told.throughput, told.work])) figures.replaceChildren(...small_figures(told).map(([name, text]) => {
+        const pair = html("div", "agl-figure");
+        pair.append(html("dt", "", name), html("dd", "", text));
+        return pair;
+      }));
+      if (changed("last", told.last)) drawRows();
+    },
+  };
+}
+
+function draw_run(model, el, params) { // in a kernel `head` and `series` are kept up to date; else `run` is asked for
+  const root = html("div", "agl"), live = model.get("head") !== undefined;
+  let pending = 0, timer = 0, over = false;
+  const body = run_body((name) => model.send({ command: name }), (rollout_id) => go(root, "rollout", { rollout_id }));
+  const failed = html("p", "agl-none", "Reading the run …");
+  root.append(html("style", "", STYLE + CURVE_STYLE + RUN_STYLE), failed);
+  el.append(root);
+
+  function show(told) {
+    if (failed.isConnected) failed.replaceWith(body.root);
+    body.draw(told);
+  }
+
+  function draw() { pending = 0; show({ ...model.get("head"), ...model.get("series") }); }
+  function later() { if (!pending) pending = requestAnimationFrame(draw); } // many changes, one drawing
+
+  async function again() {
+    const began = performance.now();
+    let ended = false;
+    try {
+      const told = await ask(model, "run", { run_id: params.run_id });
+      if (over) return;
+      ended = told.progress.ended !== null;
+      show(told);
+    } catch (e) {
+      if (over) return;
+      if (!failed.isConnected) body.root.replaceWith(failed);
+      failed.textContent = String(e.message || e);
+    }
+    if (!ended) timer = setTimeout(again, Math.max(1000, 20 * (performance.now() - began)));
+  }
+
+  if (live) {
+    for (const name of ["head", "series"]) model.on(`change:${name}`, later);
+    draw();
+  } else again();
+  return () => {
+    over = true;
+    clearTimeout(timer);
+    cancelAnimationFrame(pending);
+    body.stop();
+    if (live) for (const name of ["head", "series"]) model.off?.(`change:${name}`, later);
+  };
+}
