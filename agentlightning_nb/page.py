@@ -118,11 +118,11 @@ def _rows(turn: Turn) -> list[list[str]]:
 
 # %% ../nbs/32_page.ipynb #72893b99
 def esm(*names: str) -> str:
-    "The named files of `static/` as one module that draws what the last one declares; of the others a file that is not there is left out."
+    "The named files of `static/`, `base` first, as one module that draws what the last one declares; of the others a file that is not there is left out."
     folder = files("agentlightning_nb").joinpath("static")
     found = [folder.joinpath(f"{name}.js") for name in names]
     texts = [f.read_text(encoding="utf-8") for f in found if f is found[-1] or f.is_file()]
-    export = f"export default {{ render({{ model, el }}) {{ return draw_{names[-1]}(model, el); }} }};\n"
+    export = f"export default {{ render({{ model, el }}) {{ return widget(model, el, draw_{names[-1]}); }} }};\n"
     return "\n".join([*texts, export])
 
 

@@ -111,11 +111,11 @@ def test_a_run_is_seen_to_learn_in_jupyterlab(browser, tmp_path):
         text = page.locator(".agl-text").first
         page.wait_for_function("() => /running · step [1-9]/.test(document.querySelector('.agl-text')?.textContent)")
         page.get_by_role("button", name="pause").click()
-        page.wait_for_function("() => /^paused/.test(document.querySelector('.agl-text').textContent)", timeout=20_000)
+        page.wait_for_function("() => /^paused/.test(document.querySelector('.agl-text')?.textContent)", timeout=20_000)
         page.screenshot(path=SHOTS / "lab-paused.png")
         page.get_by_role("button", name="resume").click()
         notebook.wait()
-        page.wait_for_function("() => /succeeded · step 12/.test(document.querySelector('.agl-text').textContent)")
+        page.wait_for_function("() => /succeeded · step 12/.test(document.querySelector('.agl-text')?.textContent)")
         assert page.locator("polyline.agl-train").first.get_attribute("points").count(",") == 12
         assert page.get_by_role("button", name="stop").count() == 0
         assert "onerror" in notebook.page.locator(".jp-RenderedHTMLCommon").last.inner_text()

@@ -40,6 +40,75 @@ function ask(model, question, params) { // a promise of the answer
   });
 }
 
-function go(el, question, params) { // whoever embeds this shows the other view
-  el.dispatchEvent(new CustomEvent("agl-go", { bubbles: true, detail: { question, params } }));
+function go(el, question, params) { // whoever embeds this shows the other view; true when somebody does
+  return !el.dispatchEvent(new CustomEvent("agl-go", { bubbles: true, cancelable: true, detail: { question, params } }));
+}
+
+function component(question) { // what draws the answer to a question, or null when its file is not here
+  const all = {
+    run: typeof draw_run === "function" ? draw_run : null,
+    rollout: typeof draw_inspector === "function" ? draw_inspector : null,
+    rollouts: typeof draw_rollouts === "function" ? draw_rollouts : null,
+    group: typeof draw_group === "function" ? draw_group : null,
+    versions: typeof draw_versions === "function" ? draw_versions : null,
+    compare: typeof draw_compare === "function" ? draw_compare : null,
+  };
+  return all[question] || null;
+}
+
+function widget(model, el, draw) { // a view in a cell; those that it leads to are shown in its place, with a way back
+  const main = html("div"), other = html("div"), end = draw(model, main) || (() => {});
+  const here = () => (model.get("params") || {}).at || null; // {question, params, from}: kept by the model, so a loaded page comes back to it
+  let shown = "null", leave = () => {}, focused = null;
+  el.append(main, other);
+
+  function turn(at) {
+    model.set("params", { ...model.get("params"), at });
+    model.save_changes();
+    show();
+  }
+
+  function show() {
+    const at = here(), key = JSON.stringify(at), draws = at && component(at.question);
+    if (key === shown) return;
+    shown = key;
+    leave();
+    leave = () => {};
+    other.replaceChildren();
+    main.hidden = Boolean(draws);
+    if (!draws) return focused?.isConnected ? focused.focus() : undefined;
+    const top = html("div", "agl agl-back"), back = html("button", "", "back"), place = html("div");
+    top.append(html("style", "", STYLE), back);
+    back.title = "Escape";
+    back.onclick = () => turn(at.from);
+    other.append(top, place);
+    leave = draws(model, place, at.params) || (() => {});
+    back.focus({ preventScroll: true });
+  }
+
+  function went(e) {
+    if (!component(e.detail.question)) return;
+    e.preventDefault();
+    e.stopPropagation();
+    if (!here()) focused = document.activeElement;
+    turn({ ...e.detail, from: here() });
+  }
+
+  function pressed(e) {
+    if (e.key !== "Escape" || e.defaultPrevented || !here()) return;
+    e.preventDefault();
+    e.stopPropagation();
+    turn(here().from);
+  }
+
+  el.addEventListener("agl-go", went);
+  other.addEventListener("keydown", pressed);
+  model.on("change:params", show);
+  show();
+  return () => {
+    model.off?.("change:params", show);
+    el.removeEventListener("agl-go", went);
+    leave();
+    end();
+  };
 }

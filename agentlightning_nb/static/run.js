@@ -5,11 +5,11 @@ const RUN_STYLE = `
 .agl-run { container-type: inline-size; }
 .agl-run .agl-id { color: var(--dim); font-weight: 400; font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 12px; margin-left: 6px; }
 .agl-state { display: inline-block; width: 8px; height: 8px; border-radius: 50%; margin-right: 7px; background: var(--dim); vertical-align: 1px; }
-.agl-state[data-is=running] { background: var(--accent); } .agl-state[data-is=paused] { background: #c9962b; }
-.agl-state[data-is=succeeded] { background: #2fa37c; } .agl-state[data-is=failed] { background: #cc4b37; }
+.agl-state[data-is=running] { background: var(--accent); } .agl-state[data-is=paused] { background: var(--warn); }
+.agl-state[data-is=succeeded] { background: var(--good); } .agl-state[data-is=failed] { background: var(--bad); }
 .agl-health { list-style: none; margin: 6px 0 8px; padding: 0; }
 .agl-health li { display: grid; grid-template-columns: 62px 1fr; gap: 0 10px; padding: 2px 0 2px 9px; border-left: 3px solid var(--c, var(--line)); margin: 3px 0; }
-.agl-health li[data-level=serious] { --c: #cc4b37; } .agl-health li[data-level=warning] { --c: #c9962b; } .agl-health li[data-level=good] { --c: #2fa37c; }
+.agl-health li[data-level=serious] { --c: var(--bad); } .agl-health li[data-level=warning] { --c: var(--warn); } .agl-health li[data-level=good] { --c: var(--good); }
 .agl-level { color: var(--dim); } .agl-tries { grid-column: 2; color: var(--dim); } .agl-health button { margin-left: 8px; padding: 0 6px; }
 .agl-tiles { display: flex; flex-wrap: wrap; gap: 0; border-top: 1px solid var(--line); margin-top: 4px; }
 .agl .agl-tile { border: 0; border-bottom: 2px solid transparent; border-radius: 0; background: none; padding: 3px 8px 2px; text-align: left; width: 112px; font-size: 11px; color: var(--dim); }
@@ -17,12 +17,12 @@ const RUN_STYLE = `
 .agl-tile span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-tile b { font-weight: 500; color: var(--fg); font-variant-numeric: tabular-nums; }
 .agl-tile svg { display: block; width: 96px; height: 18px; overflow: visible; }
 .agl-figures { display: flex; flex-wrap: wrap; margin: 8px 0 4px; padding: 6px 0 0; border-top: 1px solid var(--line); }
-.agl-figure { padding: 0 22px 4px 0; } .agl-figure dt { color: var(--dim); font-size: 11px; } .agl-figure dd { margin: 0; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.agl-figure { padding: 0 22px 4px 0; } .agl-name { color: var(--dim); font-size: 11px; } .agl-value { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .agl-last { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; border-top: 1px solid var(--line); }
 .agl-last th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 4px 10px 1px 0; } .agl-last td { padding: 1px 10px 1px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .agl-last th:nth-child(1) { width: 96px; } .agl-last th:nth-child(3) { width: 64px; } .agl-last th:nth-child(4) { width: 84px; } .agl-last th:nth-child(5) { width: 64px; }
 .agl-last .agl-num { text-align: right; } .agl-last tbody tr { cursor: pointer; } .agl-last tbody tr:hover, .agl-last tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; }
-.agl-last tr[data-is=failed] td { color: #cc4b37; } .agl-none { color: var(--dim); margin: 6px 0; }
+.agl-last tr[data-is=failed] td { color: var(--bad); } .agl-none { color: var(--dim); margin: 6px 0; }
 @container (max-width: 520px) { .agl-health li { grid-template-columns: 1fr; } .agl-tries { grid-column: 1; } .agl-tile { width: 96px; } .agl-tile svg { width: 80px; }
   .agl-last th:nth-child(4), .agl-last td:nth-child(4) { display: none; } .agl-figure { padding-right: 14px; } }`;
 
@@ -132,7 +132,7 @@ function last_table(rows, open) { // arrow keys move, Enter opens
 
 function run_body(act, open) { // the parts of the panel, and one function that draws what is told
   const root = html("div", "agl-run"), head = html("div", "agl-head"), bar = html("div", "agl-bar"), fill = html("div");
-  const health = html("ul", "agl-health"), tiles = html("div", "agl-tiles"), figures = html("dl", "agl-figures"), last = html("div");
+  const health = html("ul", "agl-health"), tiles = html("div", "agl-tiles"), figures = html("div", "agl-figures"), last = html("div");
   const title = html("span", "agl-title"), state = html("span", "agl-text"), keys = html("span"), buttons = html("span"), plot = chart("reward", 220);
   const seen = {};
   let chosen = "reward", told = null, focused = null;
@@ -180,7 +180,7 @@ function run_body(act, open) { // the parts of the panel, and one function that 
       if (changed("series", [told.curve, told.parts, told.metrics])) drawSeries();
       if (changed("figures", [told.throughput, told.work])) figures.replaceChildren(...small_figures(told).map(([name, text]) => {
         const pair = html("div", "agl-figure");
-        pair.append(html("dt", "", name), html("dd", "", text));
+        pair.append(html("div", "agl-name", name), html("div", "agl-value", text));
         return pair;
       }));
       if (changed("last", told.last)) drawRows();
@@ -197,7 +197,7 @@ function draw_run(model, el, params) { // in a kernel `head` and `series` are ke
   el.append(root);
 
   function show(told) {
-    if (failed.isConnected) failed.replaceWith(body.root);
+    if (failed.parentNode) failed.replaceWith(body.root);
     body.draw(told);
   }
 
@@ -214,7 +214,7 @@ function draw_run(model, el, params) { // in a kernel `head` and `series` are ke
       show(told);
     } catch (e) {
       if (over) return;
-      if (!failed.isConnected) body.root.replaceWith(failed);
+      if (!failed.parentNode) body.root.replaceWith(failed);
       failed.textContent = String(e.message || e);
     }
     if (!ended) timer = setTimeout(again, Math.max(1000, 20 * (performance.now() - began)));

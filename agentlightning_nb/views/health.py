@@ -89,8 +89,8 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 10 else f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
 
 
-def _steps(n: int) -> str:
-    return "step" if n == 1 else f"{n} steps"
+def _last(n: int) -> str:
+    return "the last step" if n == 1 else f"the last {n} steps"
 
 # %% ../../nbs/views/health.ipynb #5a5455f3
 def run_failed(v: Vitals) -> Finding | None:
@@ -185,7 +185,7 @@ def no_variance(v: Vitals) -> Finding | None:
     if not values or fmean(values) < 0.7 or one_reward(v):
         return None
     place, share = v.place(), fmean(values)
-    says = f"In {_share(share)} of the groups of the last {_steps(len(values))} all rollouts got the same reward; they teach nothing."
+    says = f"In {_share(share)} of the groups of {_last(len(values))} all rollouts got the same reward; they teach nothing."
     tries = {
         "top": "The tasks are learned: stop here, or add harder ones.",
         "bottom": "The tasks are too hard: take easier ones first, reward partial success, or raise n.",
@@ -199,7 +199,7 @@ def truncated(v: Vitals) -> Finding | None:
     values = v.last("truncated")
     if not values or fmean(values) < 0.1:
         return None
-    says = f"{_share(fmean(values))} of the answers of the last {_steps(len(values))} were cut off by the token limit."
+    says = f"{_share(fmean(values))} of the answers of {_last(len(values))} were cut off by the token limit."
     tries = "Raise max_tokens, or reward short answers: what is cut off is left out of training."
     return Finding("truncated", "serious" if fmean(values) >= 0.5 else "warning", says, tries)
 
@@ -263,7 +263,7 @@ def clipping(v: Vitals) -> Finding | None:
     values = v.last("clip_fraction")
     if not values or fmean(values) < 0.3:
         return None
-    says = f"{_share(fmean(values))} of the tokens of the last {_steps(len(values))} were clipped."
+    says = f"{_share(fmean(values))} of the tokens of {_last(len(values))} were clipped."
     return Finding("clipping", "warning", says, "Lower lr, or make fewer updates with the same rollouts.")
 
 # %% ../../nbs/views/health.ipynb #b0a6f095
@@ -351,5 +351,6 @@ def _rise(name: str, points: Sequence[RewardPoint]) -> str:
     width = max(1, min(RECENT, len(points) // 2)) if name == "reward" else 1
     first, last = fmean(p.mean for p in points[:width]), fmean(p.mean for p in points[-width:])
     verb = "rose" if last > first else "went"
-    way = f"{name} {verb} from {_number(first)} to {_number(last)} in {points[-1].step - points[0].step} steps"
-    return way if len(points) > 1 else f"{name} {_number(first)} at step {points[0].step}"
+    if len(points) == 1:
+        return f"{name} {_number(first)} at step {points[0].step}"
+    return f"{name} {verb} from {_number(first)} to {_number(last)} (step {points[0].step} to {points[-1].step})"

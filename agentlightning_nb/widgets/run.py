@@ -41,7 +41,7 @@ class RunPanel(Panel):
         run: Any = None,  # the TrainingRun, when it is this kernel's: the panel can pause and stop it
         prices: Mapping[str, Any] | None = None,  # by model: dollars per million prompt and response tokens
     ):
-        self._lock, self._sums, self._run = threading.Lock(), None, run
+        self._lock, self._sums, self._run_id, self._run = threading.Lock(), None, run_id, run
         self._prices = prices or (prices_of(run.resources) if run is not None else None)
         self._displays: list[str] = []  # where it stands in the notebook
         super().__init__(store, params={"run_id": run_id})
@@ -51,7 +51,7 @@ class RunPanel(Panel):
     def update(self) -> None:
         "Look at the store and show what has changed."
         with self._lock:
-            self._sums = look(self.store, self.params["run_id"], self._sums)
+            self._sums = look(self.store, self._run_id, self._sums)
             told = run_told(self._sums, now=time.time(), prices=self._prices)
             told["commands"] = self._commands(told["progress"])
             with self.hold_sync():
@@ -85,7 +85,7 @@ class RunPanel(Panel):
         return run_twin(self.told)
 
     def __repr__(self) -> str:
-        return f"RunPanel({self.params['run_id']}: {run_state(self.head['progress'])})"
+        return f"RunPanel({self._run_id}: {run_state(self.head['progress'])})"
 
     def _ipython_display_(self) -> None:
         display_id = new_id("show")
