@@ -112,7 +112,7 @@ def one_of(*words: str) -> Callable[[str, Any], str]:
 
 
 KINDS: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("limit", "offset", "step", "since_rowid"), integer),
+    **dict.fromkeys(("limit", "offset", "step", "since_rowid", "since_step", "since_metric"), integer),
     **dict.fromkeys(("rollout_id_in", "rollout_ids", "attempt_ids", "task_id_in", "status_in", "parents"), texts),
     **dict.fromkeys(
         ("rollout_id", "attempt_id", "rollout_id_contains", "run_id", "task_id", "worker_id", "sort_by"), text
@@ -502,6 +502,14 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
     @app.get("/v1/agl/runs/{run_id}/rewards")
     async def reward_points(run_id: str) -> Response:
         return answer(await verbs("reward_points", run_id))
+
+    @app.get("/v1/agl/runs/{run_id}/sums")
+    async def run_sums(run_id: str, request: Request) -> Response:
+        return answer(await verbs("run_sums", run_id, **query_of(request, ("since_step", "since_metric"))))
+
+    @app.get("/v1/agl/run-figures")
+    async def run_figures() -> Response:
+        return answer(await verbs("run_figures"))
 
     @app.get("/v1/agl/metrics")
     async def metrics(request: Request) -> Response:
