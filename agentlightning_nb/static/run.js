@@ -19,11 +19,11 @@ const RUN_STYLE = `
 .agl-figures { display: flex; flex-wrap: wrap; margin: 8px 0 4px; padding: 6px 0 0; border-top: 1px solid var(--line); }
 .agl-figure { padding: 0 22px 4px 0; } .agl-name { color: var(--dim); font-size: 11px; } .agl-value { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .agl-last { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; border-top: 1px solid var(--line); }
-.agl-last th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 4px 10px 1px 0; } .agl-last td { padding: 1px 10px 1px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.agl-last th:nth-child(1) { width: 96px; } .agl-last th:nth-child(3) { width: 64px; } .agl-last th:nth-child(4) { width: 84px; } .agl-last th:nth-child(5) { width: 64px; }
+.agl-last th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 0 10px 1px 0; } .agl-last td { padding: 1px 10px 1px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.agl-last caption { text-align: left; padding: 5px 0 1px; } .agl-last th:nth-child(1) { width: 72px; } .agl-last th:nth-child(3) { width: 64px; } .agl-last th:nth-child(4) { width: 84px; } .agl-last th:nth-child(5) { width: 64px; }
 .agl-last .agl-num { text-align: right; } .agl-last tbody tr { cursor: pointer; } .agl-last tbody tr:hover, .agl-last tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; }
 .agl-last tr[data-is=failed] td { color: var(--bad); } .agl-none { color: var(--dim); margin: 6px 0; }
-@container (max-width: 520px) { .agl-health li { grid-template-columns: 1fr; } .agl-tries { grid-column: 1; } .agl-tile { width: 96px; } .agl-tile svg { width: 80px; }
+@container (max-width: 520px) { .agl-health li { grid-template-columns: 1fr; } .agl-tries { grid-column: 1; } .agl-last th:nth-child(1) { width: 62px; } .agl-tile { width: 96px; } .agl-tile svg { width: 80px; }
   .agl-last th:nth-child(4), .agl-last td:nth-child(4) { display: none; } .agl-figure { padding-right: 14px; } }`;
 
 const METRICS_FIRST = ["loss", "entropy", "kl", "grad_norm", "clip_fraction", "logprob_gap", "same_reward_groups", "truncated", "response_tokens", "calls", "tokens"];
@@ -102,7 +102,7 @@ function health_item(finding, open) {
 }
 
 function last_row(r, open) {
-  const row = html("tr"), when = [r.mode || "train", r.step === null ? "" : `step ${r.step}`].join(" ").trim();
+  const row = html("tr"), when = [r.mode || "train", r.step === null ? "" : r.step].join(" ").trim();
   const reward = r.reward === null ? "–" : String(+r.reward.toFixed(3)), seconds = r.seconds === null ? "–" : `${r.seconds.toFixed(r.seconds < 10 ? 2 : 0)} s`;
   row.append(html("td", "", when), html("td", "", r.error ? `${r.asked} — ${r.error}` : r.asked), html("td", "agl-num", reward), html("td", "", r.status), html("td", "agl-num", seconds));
   row.dataset.is = r.status;
@@ -116,7 +116,8 @@ function last_row(r, open) {
 
 function last_table(rows, open) { // arrow keys move, Enter opens
   const table = html("table", "agl-last"), head = html("thead"), body = html("tbody"), names = html("tr");
-  for (const [i, name] of ["last rollouts", "asked", "reward", "status", "took"].entries()) names.append(html("th", i === 2 || i === 4 ? "agl-num" : "", name));
+  table.append(html("caption", "", "Last rollouts"));
+  for (const [i, name] of ["step", "asked", "reward", "status", "took"].entries()) names.append(html("th", i === 2 || i === 4 ? "agl-num" : "", name));
   head.append(names);
   body.append(...rows.map((r) => last_row(r, open)));
   if (body.firstChild) body.firstChild.tabIndex = 0;
