@@ -143,9 +143,10 @@ def opened(browser, data, *, scheme="light", width=900, inspector=False, asks=Fa
 
 
 def live(seen):
-    series = ("curve", "parts", "metrics")
-    head = {k: v for k, v in seen.items() if k not in series}
-    return {"head": head, "series": {k: seen[k] for k in series}, "params": {"run_id": "run-1"}, "answers": {}}
+    series = ("curve", "parts")
+    head = {k: v for k, v in seen.items() if k not in (*series, "metrics")}
+    traits = {"head": head, "series": {k: seen[k] for k in series}, "metrics": seen["metrics"]}
+    return traits | {"params": {"run_id": "run-1"}, "answers": {}}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -85,7 +85,7 @@ def test_looking_again_reads_little_and_sees_everything(learned):
     learned.update_run("run-1", status="succeeded", end=True)
     again, fresh = look(learned, "run-1", before), look(learned, "run-1")
     assert run_told(again, now=9e9) == run_told(fresh, now=9e9)
-    told = learned.run_sums("run-1", since_step=3, since_metric=before["metrics"][-1][0])
+    told = learned.run_sums("run-1", since_step=3, since_metric=before["metric"])
     assert {p["step"] for p in told["points"]} == {3, 4} and {m[1] for m in told["metrics"]} == {3, 4}
 
 
@@ -186,7 +186,7 @@ def test_a_panel_follows_its_run_to_the_end_and_leaves_nothing_behind(store, pan
     assert (panel.head["commands"], panel.head["progress"]["of"]) == (["pause", "stop"], 2)
     ended(store, 0, 1.0, run_id=run.run_id)
     run.log(0, loss=0.5)
-    until(lambda: panel.series["metrics"].get("loss") == [[0, 0.5]])
+    until(lambda: panel.metrics.get("loss") == [[0, 0.5]])
     assert "Seen while it goes on" in panel.twin()
     run.finish("succeeded")
     run.wait()
@@ -237,7 +237,7 @@ def test_a_panel_survives_a_store_that_is_away(store, panels, monkeypatch):
         assert follower._pause_s() >= 0.01
     run.log(0, loss=1.0)
     follower._pause_s()
-    assert panel.series["metrics"]["loss"] == [[0, 1.0]]
+    assert panel.metrics["loss"] == [[0, 1.0]]
     follower.unsubscribe()
     run.finish("succeeded")
 

@@ -53,7 +53,7 @@ function component(question) { // what draws the answer to a question, or null w
     versions: typeof draw_versions === "function" ? draw_versions : null,
     compare: typeof draw_compare === "function" ? draw_compare : null,
   };
-  return all[question] || null;
+  return Object.hasOwn(all, question) ? all[question] : null;
 }
 
 function widget(model, el, draw) { // a view in a cell; those that it leads to are shown in its place, with a way back

@@ -1,5 +1,5 @@
 // A run while it learns: state and time left, health in words, curves, figures, and the last rollouts.
-// In a kernel the model's `head` and `series` are kept up to date; elsewhere the question `run` is asked again while the run goes on.
+// In a kernel the model's `head`, `series` and `metrics` are kept up to date; elsewhere the question `run` is asked again while the run goes on.
 
 const RUN_STYLE = `
 .agl-run { container-type: inline-size; }
@@ -189,7 +189,7 @@ function run_body(act, open) { // the parts of the panel, and one function that 
   };
 }
 
-function draw_run(model, el, params) { // in a kernel `head` and `series` are kept up to date; else `run` is asked for
+function draw_run(model, el, params) { // in a kernel `head`, `series` and `metrics` are kept up to date; else `run` is asked for
   const root = html("div", "agl"), live = model.get("head") !== undefined;
   let pending = 0, timer = 0, over = false;
   const body = run_body((name) => model.send({ command: name }), (rollout_id) => go(root, "rollout", { rollout_id }));
@@ -202,7 +202,7 @@ function draw_run(model, el, params) { // in a kernel `head` and `series` are ke
     body.draw(told);
   }
 
-  function draw() { pending = 0; show({ ...model.get("head"), ...model.get("series") }); }
+  function draw() { pending = 0; show({ ...model.get("head"), ...model.get("series"), metrics: model.get("metrics") }); }
   function later() { if (!pending) pending = requestAnimationFrame(draw); } // many changes, one drawing
 
   async function again() {
@@ -222,7 +222,7 @@ function draw_run(model, el, params) { // in a kernel `head` and `series` are ke
   }
 
   if (live) {
-    for (const name of ["head", "series"]) model.on(`change:${name}`, later);
+    for (const name of ["head", "series", "metrics"]) model.on(`change:${name}`, later);
     draw();
   } else again();
   return () => {
@@ -230,6 +230,6 @@ function draw_run(model, el, params) { // in a kernel `head` and `series` are ke
     clearTimeout(timer);
     cancelAnimationFrame(pending);
     body.stop();
-    if (live) for (const name of ["head", "series"]) model.off?.(`change:${name}`, later);
+    if (live) for (const name of ["head", "series", "metrics"]) model.off?.(`change:${name}`, later);
   };
 }

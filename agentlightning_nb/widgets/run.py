@@ -23,7 +23,7 @@ from .base import Panel
 log = logging.getLogger(__name__)
 
 # %% ../../nbs/widgets/run.ipynb #d80b91fc
-SERIES = ("curve", "parts", "metrics")
+SERIES = ("curve", "parts")
 
 
 class RunPanel(Panel):
@@ -31,7 +31,8 @@ class RunPanel(Panel):
 
     _esm = esm("base", "curve", "inspector", "run")
     head = traitlets.Dict().tag(sync=True)  # progress, throughput, work, health, last, commands
-    series = traitlets.Dict().tag(sync=True)  # curve, parts, metrics
+    series = traitlets.Dict().tag(sync=True)  # curve, parts
+    metrics = traitlets.Dict().tag(sync=True)  # by name: step and value
 
     def __init__(
         self,
@@ -51,12 +52,14 @@ class RunPanel(Panel):
     def update(self) -> None:
         "Look at the store and show what has changed."
         with self._lock:
-            self._sums = look(self.store, self._run_id, self._sums)
-            told = run_told(self._sums, now=time.time(), prices=self._prices)
+            before, self._sums = self._sums, look(self.store, self._run_id, self._sums)
+            known = self.metrics if before is not None and self._sums["series"] is before["series"] else None
+            told = run_told(self._sums, now=time.time(), prices=self._prices, metrics=known)
             told["commands"] = self._commands(told["progress"])
             with self.hold_sync():
-                self.series = {name: told[name] for name in SERIES}
-                self.head = {name: value for name, value in told.items() if name not in SERIES}
+                self.metrics = told.pop("metrics")
+                self.series = {name: told.pop(name) for name in SERIES}
+                self.head = told
 
     def settle(self) -> None:
         "Show the end, also in what the notebook keeps of it."
@@ -78,7 +81,7 @@ class RunPanel(Panel):
     @property
     def told(self) -> dict[str, Any]:
         "What is shown, as `views.runs.run_told` gave it."
-        return {**self.head, **self.series}
+        return {**self.head, **self.series, "metrics": self.metrics}
 
     def twin(self) -> str:
         "The same as plain HTML."
