@@ -115,6 +115,7 @@ def told(status="running", steps=30, **changed):
             }
             for i in range(8)
         ],
+        "followed": True,
         "commands": [] if ended else ["resume" if status == "paused" else "pause", "stop"],
         "curve": sorted(train + val),
         "parts": {"style": [[*row[:2], row[2] / 2, *row[3:]] for row in train], HOSTILE: train},
@@ -243,6 +244,15 @@ def test_where_nothing_is_kept_up_to_date_the_question_is_asked(browser):
     assert page.evaluate("sent.map((m) => [m.ask, m.params])") == [["run", {"run_id": "run-1"}]]
     page.evaluate("end()")
     assert page.evaluate("listening()") == 0
+    page.close()
+
+
+def test_a_run_of_another_process_is_asked_for_until_it_has_ended(browser):
+    data = live(told() | {"followed": False, "commands": []}) | {"answers": {"run": told("succeeded")}}
+    page = opened(browser, data)
+    page.wait_for_function("() => /^running/.test(document.querySelector('.agl-text')?.textContent)")
+    page.wait_for_function("() => /^succeeded/.test(document.querySelector('.agl-text')?.textContent)")
+    assert page.evaluate("sent.length") == 1 and page.mistakes == []
     page.close()
 
 

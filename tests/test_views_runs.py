@@ -265,3 +265,41 @@ def test_a_panel_of_a_run_elsewhere_has_no_buttons(learned, panels):
     assert panels.RunPanel(learned, "run-1").head["commands"] == []
     with pytest.raises(NotFoundError):
         panels.RunPanel(learned, "run-x")
+
+
+CELLS = [
+    """
+from agentlightning_nb.litagent import rollout
+from agentlightning_nb.trainer import Trainer
+
+@rollout
+def agent(task):
+    return 0.5
+
+class Keep:
+    def optimize_step(self, rollout_results, resources_version):
+        return {"resources": {}}
+
+trainer = Trainer(n_workers=2)
+""",
+    "run = trainer.fit(agent, algorithm=Keep(), tasks=[1, 2], max_steps=3)",
+    "other = trainer.start(agent, algorithm=Keep(), tasks=[1, 2], max_steps=3)\nother",
+    "_ = other.wait()",
+    "import threading\nsum('watch' in t.name for t in threading.enumerate()), run._listeners, other._listeners",
+]
+
+
+def test_what_a_notebook_keeps_of_a_run_is_its_end():
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("anywidget")
+    cells = [nbformat.v4.new_code_cell(c) for c in CELLS]
+    notebook = nbclient.NotebookClient(
+        nbformat.v4.new_notebook(cells=cells), timeout=60, kernel_name="python3"
+    ).execute()
+    for cell in notebook.cells[1:3]:  # shown while they went on
+        (output,) = cell.outputs
+        twin = output.data["text/html"]
+        assert "succeeded · step 3 of 3" in twin and "Seen while it goes on" not in twin
+        assert "train: 0.50 at step 0, 0.50 at step 2" in twin
+        assert "application/vnd.jupyter.widget-view+json" in output.data
+    assert notebook.cells[-1].outputs[0].data["text/plain"] == "(0, [], [])"

@@ -1,5 +1,5 @@
 // A run while it learns: state and time left, health in words, curves, figures, and the last rollouts.
-// In a kernel the model's `head`, `series` and `metrics` are kept up to date; elsewhere the question `run` is asked again while the run goes on.
+// In the kernel of a run the model's `head`, `series` and `metrics` are kept up to date; elsewhere the question `run` is asked again while the run goes on.
 
 const RUN_STYLE = `
 .agl-run { container-type: inline-size; }
@@ -191,6 +191,7 @@ function run_body(act, open) { // the parts of the panel, and one function that 
 
 function draw_run(model, el, params) { // in a kernel `head`, `series` and `metrics` are kept up to date; else `run` is asked for
   const root = html("div", "agl"), live = model.get("head") !== undefined;
+  const run_id = params?.run_id ?? model.get("head")?.run_id;
   let pending = 0, timer = 0, over = false;
   const body = run_body((name) => model.send({ command: name }), (rollout_id) => go(root, "rollout", { rollout_id }));
   const failed = html("p", "agl-none", "Reading the run …");
@@ -209,7 +210,7 @@ function draw_run(model, el, params) { // in a kernel `head`, `series` and `metr
     const began = performance.now();
     let ended = false;
     try {
-      const told = await ask(model, "run", { run_id: params.run_id });
+      const told = await ask(model, "run", { run_id });
       if (over) return;
       ended = told.progress.ended !== null;
       show(told);
@@ -224,6 +225,7 @@ function draw_run(model, el, params) { // in a kernel `head`, `series` and `metr
   if (live) {
     for (const name of ["head", "series", "metrics"]) model.on(`change:${name}`, later);
     draw();
+    if (!model.get("head").followed && model.get("head").progress.ended === null) timer = setTimeout(again, 1000); // a run of another process
   } else again();
   return () => {
     over = true;

@@ -85,8 +85,8 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 10 else f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+def _seconds(s: float) -> str:
+    return f"{s:.1f} s" if s < 10 else f"{s:.0f} s" if s < 120 else f"{s / 60:.0f} min"
 
 
 def _last(n: int) -> str:
@@ -124,12 +124,11 @@ def queue_grows(v: Vitals) -> Finding | None:
 
 def nothing_ends(v: Vitals) -> Finding | None:
     "Rollouts run, and for a long time none has ended."
-    if v.status != "running" or not v.running or v.quiet_s is None:
-        return None
-    if v.quiet_s < max(120.0, 10 * (v.typical_s or 0.0)):
+    quiet_s = v.quiet_s or 0.0
+    if v.status != "running" or not v.running or quiet_s < max(120.0, 10 * (v.typical_s or 0.0)):
         return None
     before = f"; they took {_seconds(v.typical_s)} before" if v.typical_s else ""
-    says = f"{v.running} rollouts are under way, and none has ended for {_seconds(v.quiet_s)}{before}."
+    says = f"{v.running} rollouts are under way, and none has ended for {_seconds(quiet_s)}{before}."
     return Finding("stuck", "warning", says, "Give fit a timeout_s, and look at what the agents wait for.")
 
 
@@ -151,11 +150,9 @@ def failures(v: Vitals) -> Finding | None:
         said = " ".join(message.split())[:160]
         says += f", {times} of them with {kind}{': ' + said if said else ''}"
     level = "serious" if failed / n >= 0.25 else "warning" if failed / n >= 0.05 else "note"
-    tries = (
-        "Open one and read its traceback. A failed rollout counts as reward 0, so the agent is trained not to go there."
-    )
-    if any(kind in ("Timeout", "timeout") for kind, _ in counts):
-        tries = "Raise timeout_s, or let the agent take fewer turns: what timed out counts as reward 0."
+    timed_out = any(kind in ("Timeout", "timeout") for kind, _ in counts)
+    tries = "Raise timeout_s, or let the agent take fewer turns." if timed_out else "Open one and read its traceback."
+    tries += " A failed rollout counts as reward 0, so the agent is trained not to go there."
     return Finding("failures", level, says + ".", tries, example)
 
 # %% ../../nbs/views/health.ipynb #e9891dd0
@@ -173,9 +170,8 @@ def one_reward(v: Vitals) -> Finding | None:
     if v.scored < 32 or v.range or v.lowest is None:
         return None
     says = f"All {v.scored} rewards are {_number(v.lowest)}, so there is nothing to learn from."
-    tries = "Run the reward function on an answer that you know to be right. If it is, begin with easier tasks."
-    if v.lowest > 0:
-        tries = "Run the reward function on an answer that you know to be wrong. If it is right, take harder tasks."
+    known, tasks = ("wrong", "harder") if v.lowest > 0 else ("right", "easier")
+    tries = f"Call the reward function with an answer that you know to be {known}. If it is sound, take {tasks} tasks."
     return Finding("one reward", "serious" if v.lowest == 0 else "warning", says, tries)
 
 
@@ -282,10 +278,10 @@ def standstill(v: Vitals) -> Finding | None:
         return None
     move = _move(v, means[-PATIENCE:])
     if move < 0 and -move > 0.05 * v.range:
-        half = PATIENCE // 2
-        fell = f"from {_number(fmean(means[-PATIENCE:-half]))} to {_number(fmean(means[-half:]))}"
-        tries = "Lower lr, and go back to `run.best_resources`."
-        return Finding("falling", "warning", f"Reward fell {fell} within the last {PATIENCE} steps.", tries)
+        a, b = means[-PATIENCE : -PATIENCE // 2], means[-PATIENCE // 2 :]
+        fell = f"from {_number(fmean(a))} to {_number(fmean(b))}"
+        says = f"Reward fell {fell} within the last {PATIENCE} steps."
+        return Finding("falling", "warning", says, "Lower lr, and go back to `run.best_resources`.")
     if move:
         return None
     still = max(n for n in range(PATIENCE, len(means) + 1, 10) if not _move(v, means[-n:]) or n == PATIENCE)
@@ -308,11 +304,9 @@ def overfitting(v: Vitals) -> Finding | None:
         return None
     best, last = max(val[:-1], key=lambda p: p.mean), val[-1]
     error = (best.spread**2 / best.n + last.spread**2 / last.n) ** 0.5
-    if best.mean - last.mean < max(2 * error, 0.02 * v.range):
-        return None
     then = [p.mean for p in train if abs(p.step - best.step) <= RECENT // 2] or [train[0].mean]
     now = fmean(p.mean for p in train[-RECENT:])
-    if now <= fmean(then):
+    if best.mean - last.mean < max(2 * error, 0.02 * v.range) or now <= fmean(then):
         return None
     says = f"Validation fell from {_number(best.mean)} (step {best.step}) to {_number(last.mean)}, while training rose to {_number(now)}."
     return Finding("overfitting", "warning", says, "Keep `run.best_resources`; more tasks or a smaller lr.")
@@ -351,6 +345,5 @@ def _rise(name: str, points: Sequence[RewardPoint]) -> str:
     width = max(1, min(RECENT, len(points) // 2)) if name == "reward" else 1
     first, last = fmean(p.mean for p in points[:width]), fmean(p.mean for p in points[-width:])
     verb = "rose" if last > first else "went"
-    if len(points) == 1:
-        return f"{name} {_number(first)} at step {points[0].step}"
-    return f"{name} {verb} from {_number(first)} to {_number(last)} (step {points[0].step} to {points[-1].step})"
+    way = f"{verb} from {_number(first)} to {_number(last)} (step {points[0].step} to {points[-1].step})"
+    return f"{name} {way if len(points) > 1 else f'{_number(first)} at step {points[0].step}'}"

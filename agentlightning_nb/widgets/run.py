@@ -27,7 +27,9 @@ SERIES = ("curve", "parts")
 
 
 class RunPanel(Panel):
-    "A run as it goes on. `update` may be called from any thread."
+    """A run as it goes on; without its TrainingRun at hand the page asks once a second until it has ended.
+
+    `update` may be called from any thread."""
 
     _esm = esm("base", "curve", "inspector", "run")
     head = traitlets.Dict().tag(sync=True)  # progress, throughput, work, health, last, commands
@@ -55,7 +57,7 @@ class RunPanel(Panel):
             before, self._sums = self._sums, look(self.store, self._run_id, self._sums)
             known = self.metrics if before is not None and self._sums["series"] is before["series"] else None
             told = run_told(self._sums, now=time.time(), prices=self._prices, metrics=known)
-            told["commands"] = self._commands(told["progress"])
+            told |= {"commands": self._commands(told["progress"]), "followed": self._run is not None}
             with self.hold_sync():
                 self.metrics = told.pop("metrics")
                 self.series = {name: told.pop(name) for name in SERIES}
