@@ -107,8 +107,8 @@ def main() -> None:
             run_in(client, SETUP + f"STEPS = {args.steps}\n" + loop)
             found: dict[bool, list[dict]] = {False: [], True: []}
             run_in(client, "measure(start, True)")  # imports and first use
-            for _ in range(args.rounds):
-                for shown in (False, True):
+            for i in range(args.rounds):
+                for shown in ((False, True), (True, False))[i % 2]:
                     found[shown].append(json.loads(run_in(client, f"measure(start, {shown})").splitlines()[-1]))
         finally:
             client.stop_channels()

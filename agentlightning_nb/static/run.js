@@ -16,6 +16,7 @@ const RUN_STYLE = `
 .agl .agl-tile[aria-pressed=true] { border-bottom-color: var(--accent); color: var(--fg); } .agl .agl-tile:hover { color: var(--fg); }
 .agl-tile span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-tile b { font-weight: 500; color: var(--fg); font-variant-numeric: tabular-nums; }
 .agl-tile svg { display: block; width: 96px; height: 18px; overflow: visible; }
+.agl-tiles:empty { display: none; }
 .agl-figures { display: flex; flex-wrap: wrap; margin: 8px 0 4px; padding: 6px 0 0; border-top: 1px solid var(--line); }
 .agl-figure { padding: 0 22px 4px 0; } .agl-name { color: var(--dim); font-size: 11px; } .agl-value { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .agl-last { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; border-top: 1px solid var(--line); }
