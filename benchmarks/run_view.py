@@ -17,7 +17,20 @@ from typing import Any
 from agentlightning_nb.store import LightningStore
 from agentlightning_nb.views.runs import look, run_told, run_view, runs_view
 
-METRICS = "loss entropy kl grad_norm clip_fraction logprob_gap same_reward_groups truncated response_tokens calls tokens reward".split()
+METRICS = [
+    "loss",
+    "entropy",
+    "kl",
+    "grad_norm",
+    "clip_fraction",
+    "logprob_gap",
+    "same_reward_groups",
+    "truncated",
+    "response_tokens",
+    "calls",
+    "tokens",
+    "reward",
+]
 
 
 def build(path: Path, steps: int, rollouts: int, spans: int) -> None:

@@ -238,6 +238,13 @@ def test_a_row_opens_in_place_and_escape_leads_back(browser):
     page.close()
 
 
+def test_without_an_inspector_a_row_says_how_to_see_its_rollout(browser):
+    page = opened(browser, live(told()))
+    page.locator(".agl-last tbody tr").nth(2).click()
+    assert page.get_by_role("status").inner_text().endswith('store.get_rollout_by_id("ro-2")')
+    page.close()
+
+
 def test_where_nothing_is_kept_up_to_date_the_question_is_asked(browser):
     page = opened(browser, {"answers": {"run": told("succeeded")}}, asks=True)
     page.locator("polyline.agl-train").first.wait_for()

@@ -135,7 +135,7 @@ function last_table(rows, open) { // arrow keys move, Enter opens
 function run_body(act, open) { // the parts of the panel, and one function that draws what is told
   const root = html("div", "agl-run"), head = html("div", "agl-head"), bar = html("div", "agl-bar"), fill = html("div");
   const health = html("ul", "agl-health"), tiles = html("div", "agl-tiles"), figures = html("div", "agl-figures"), last = html("div");
-  const title = html("span", "agl-title"), state = html("span", "agl-text"), keys = html("span"), buttons = html("span"), plot = chart("reward", 220);
+  const said = html("div", "agl-none"), title = html("span", "agl-title"), state = html("span", "agl-text"), keys = html("span"), buttons = html("span"), plot = chart("reward", 220);
   const seen = {};
   let chosen = "reward", told = null, focused = null;
   health.setAttribute("aria-label", "health");
@@ -144,7 +144,8 @@ function run_body(act, open) { // the parts of the panel, and one function that 
   keys.style.cssText = "display: inline-flex; gap: 12px"; buttons.style.cssText = "display: inline-flex; gap: 6px";
   bar.append(fill);
   head.append(title, state, keys, buttons);
-  root.append(head, bar, health, plot.root, tiles, figures, last);
+  root.append(head, bar, health, plot.root, tiles, figures, last, said);
+  said.setAttribute("role", "status");
   const changed = (name, value) => { const text = JSON.stringify(value), was = seen[name]; seen[name] = text; return text !== was; };
 
   function drawHead() {
@@ -175,6 +176,7 @@ function run_body(act, open) { // the parts of the panel, and one function that 
 
   return {
     root, stop: plot.stop,
+    say(text) { said.textContent = text; },
     draw(next) {
       told = next;
       drawHead();
@@ -194,7 +196,9 @@ function draw_run(model, el, params) { // in a kernel `head`, `series` and `metr
   const root = html("div", "agl"), live = model.get("head") !== undefined;
   const run_id = params?.run_id ?? model.get("head")?.run_id;
   let pending = 0, timer = 0, over = false;
-  const body = run_body((name) => model.send({ command: name }), (rollout_id) => go(root, "rollout", { rollout_id }));
+  const body = run_body((name) => model.send({ command: name }), (rollout_id) => {
+    if (!go(root, "rollout", { rollout_id })) body.say(`Nothing here shows rollouts. In a cell: store.get_rollout_by_id("${rollout_id}")`);
+  });
   const failed = html("p", "agl-none", "Reading the run …");
   root.append(html("style", "", STYLE + CURVE_STYLE + RUN_STYLE), failed);
   el.append(root);

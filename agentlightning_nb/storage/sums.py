@@ -114,7 +114,7 @@ def _work(conn: sqlite3.Connection, run_id: str, now: float) -> dict[str, Any]:
 
 
 def _last(conn: sqlite3.Connection, run_id: str, most: int = 8) -> list[dict[str, Any]]:
-    "The rollouts that ended last, among the newest few hundred."
+    "The rollouts that ended last, among the newest that have ended."
     found = _dicts(
         conn,
         """SELECT r.rollout_id, r.mode, r.step, r.status, r.reward, r.end_time,
@@ -122,9 +122,9 @@ def _last(conn: sqlite3.Connection, run_id: str, most: int = 8) -> list[dict[str
            substr(r.input, 1, 2000) AS input, json_extract(r.metadata, '$.task.context') AS context,
            json_extract(r.metadata, '$.task.name') AS name,
            json_extract(a.error, '$.type') AS type, substr(json_extract(a.error, '$.message'), 1, 300) AS message
-           FROM (SELECT rowid, * FROM rollout WHERE run_id = ? ORDER BY step DESC, rowid DESC LIMIT 512) r
-           LEFT JOIN attempt a ON a.attempt_id = r.attempt_id
-           WHERE r.end_time IS NOT NULL ORDER BY r.end_time DESC, r.rowid DESC LIMIT ?""",
+           FROM (SELECT rowid, * FROM rollout WHERE run_id = ? AND end_time IS NOT NULL
+                 ORDER BY step DESC, rowid DESC LIMIT 64) r
+           LEFT JOIN attempt a ON a.attempt_id = r.attempt_id ORDER BY r.end_time DESC, r.rowid DESC LIMIT ?""",
         (run_id, most),
     )
     for row in found:

@@ -131,7 +131,8 @@ class Follower(threading.Thread):
         if self.observed.done and not self.over.is_set():
             self.over.set()
             self.unsubscribe()
-            self.panel.settle()
+            if not self.panel.closed:
+                self.panel.settle()
 
     def run(self) -> None:
         "Look whenever something changed."
