@@ -266,7 +266,7 @@ def test_a_run_of_another_process_is_asked_for_until_it_has_ended(browser):
 def test_an_empty_run_says_what_will_come(browser):
     seen = told(steps=0, curve=[], parts={}, metrics={}, last=[], health=[])
     page = opened(browser, live(seen))
-    page.locator(".agl-none").wait_for()
+    page.locator("p.agl-none").wait_for()
     assert page.locator(".agl-at").inner_text() == "No rewards yet."
-    assert "first ones will stand here" in page.locator(".agl-none").inner_text() and page.mistakes == []
+    assert "first ones will stand here" in page.locator("p.agl-none").inner_text() and page.mistakes == []
     page.close()
