@@ -1,6 +1,7 @@
 "A run as it is seen: its sums in every kind of store, its view by ==, and its panel without a browser."
 
 import json
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from agentlightning_nb.errors import BadRequestError, NotFoundError
 from agentlightning_nb.run import TrainingRun
+from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import AgentLightningTask, AgentResource, AttemptError, Span
 from agentlightning_nb.views import reward_curve
 from agentlightning_nb.views.questions import QUESTIONS, answer
@@ -137,6 +139,33 @@ def test_tokens_of_retries_and_of_late_spans_count(store):
     store.add_span(late)  # known already, so kept once
     flow = run_view(store, "run-1")["throughput"]
     assert (flow["calls"], flow["prompt_tokens"], flow["response_tokens"]) == (3, 9, 12)
+
+
+def test_a_call_that_proxy_and_instrumentation_both_tell_of_counts_once(store):
+    store.add_run("run-1")
+    at = store.start_rollout(1, run_id="run-1", step=0).attempt
+    usage = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3, "gen_ai.usage.output_tokens": 4}
+    for attributes in (usage, usage | {"agl.request": "{}"}, usage):
+        store.add_span(Span(rollout_id=at.rollout_id, attempt_id=at.attempt_id, name="chat", attributes=attributes))
+    flow = run_view(store, "run-1")["throughput"]
+    assert (flow["calls"], flow["prompt_tokens"], flow["response_tokens"]) == (1, 3, 4)
+
+
+def test_an_older_file_is_brought_up_to_date_with_what_its_calls_used(tmp_path):
+    path = tmp_path / "old.db"
+    with LightningStore(path) as store:
+        store.add_run("run-1")
+        ended(store, 0, 1.0)
+    conn = sqlite3.connect(path)
+    for column in ("model", "calls", "prompt_tokens", "response_tokens", "proxied"):
+        conn.execute(f"ALTER TABLE attempt DROP COLUMN {column}")
+    conn.execute("PRAGMA user_version = 2")
+    conn.close()
+    with LightningStore(path, readonly=True) as store:
+        assert run_view(store, "run-1")["throughput"]["calls"] == 0  # not known, and no error
+    with LightningStore(path) as store:
+        flow = run_view(store, "run-1")["throughput"]
+    assert (flow["calls"], flow["prompt_tokens"], flow["response_tokens"]) == (1, 10, 5)
 
 
 def test_an_unknown_run_and_an_unknown_question_are_clear_errors(store):
