@@ -72,6 +72,15 @@ def test_a_run_is_summed_up_in_every_kind_of_store(learned):
     assert json.loads(json.dumps(seen, allow_nan=False)) == seen
 
 
+def test_the_time_left_is_the_steps_left_at_the_pace_of_the_last_ones(learned):
+    sums = look(learned, "run-1")
+    sums["times"] = {0: 100.0, 1: 110.0, 2: 120.0}  # when they were logged
+    sums["run"] |= {"start_time": 90.0, "state": {"max_steps": 5}}
+    told = run_told(sums, now=124.0)["progress"]
+    assert (told["step"], told["elapsed_s"], told["left_s"]) == (3, 34.0, 16.0)  # two steps of ten seconds, four gone
+    assert run_told(sums | {"times": {0: 100.0}}, now=124.0)["progress"]["left_s"] is None
+
+
 def test_the_view_and_the_reward_curve_agree(learned):
     curve = reward_curve(learned, "run-1")
     assert [[p.step, p.mode, round(p.mean, 6), round(p.spread, 6), p.n, p.failed] for p in curve.points] == run_view(

@@ -90,7 +90,7 @@ function tile(series, pressed, choose) {
 }
 
 function health_item(finding, open) {
-  const item = html("li"), says = html("span", "agl-says", finding.says);
+  const item = html("li"), says = html("span", "agl-says", finding.says.replace(/(\d) (%|s|min)(?=\W)/g, "$1\u00a0$2"));
   item.dataset.level = finding.level;
   item.append(html("span", "agl-level", finding.level), says);
   if (finding.rollout_id) {

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from statistics import fmean, median
 from typing import Any
@@ -64,7 +64,7 @@ def progress(sums: Mapping[str, Any], now: float) -> dict[str, Any]:
     state = run["state"] or {}
     step, of = (times[-1][0] + 1 if times else state.get("step") or 0), state.get("max_steps")
     ended = run["end_time"]
-    pace = [b[1] - a[1] for a, b in zip(times[-11:], times[-10:], strict=False) if b[0] == a[0] + 1]
+    pace = [b - a for (s, a), (t, b) in pairwise(times[-11:]) if t == s + 1]
     left = None
     if ended is None and of and pace:
         left = max(0.0, median(pace) * (of - step) - max(0.0, min(now - times[-1][1], median(pace))))
