@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import secrets
 import sqlite3
 import statistics
 import sys
@@ -204,14 +205,17 @@ def recorded(path):
         ).fetchone()
 
 
-def litellm(command, up, folder):
-    "LiteLLM's proxy in front of the upstream."
+def litellm(command, up, folder, key):
+    "LiteLLM's proxy in front of the upstream, with a key as ours has one."
     config = folder / "litellm.yaml"
     config.write_text(
         "model_list:\n  - model_name: tiny\n    litellm_params:\n      model: openai/tiny\n"
         f"      api_base: {up}\n      api_key: none\n"
     )
-    port, env = free_port(), {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
+    port, env = (
+        free_port(),
+        {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_MASTER_KEY": key},
+    )
     words = [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
     process = Process(words, env=env, log=folder / "litellm.log", says_url=False)
     process.url, until = f"http://127.0.0.1:{port}", time.monotonic() + 90
@@ -241,8 +245,9 @@ def main():
         server = stack.enter_context(Process(command, env=own, log=folder / "ours.log"))
         sides = [Side("direct", up, up.url), Side("ours", server, server.url, "bench")]
         if args.peer:
-            peer = stack.enter_context(litellm(args.peer, up.url, folder))
-            sides.append(Side("LiteLLM", peer, peer.url))
+            key = f"sk-{secrets.token_hex(32)}"
+            peer = stack.enter_context(litellm(args.peer, up.url, folder, key))
+            sides.append(Side("LiteLLM", peer, peer.url, key))
         print(f"Python {platform.python_version()}; LiteLLM {'beside' if args.peer else 'missing: name it by --peer'}")
         asyncio.run(compare(sides, args.rounds, args.at_once))
         show(sides, args.at_once)
