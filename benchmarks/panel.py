@@ -94,14 +94,17 @@ def run_in(client, code: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--loop", choices=list(LOOPS), help="one of the two only")
     args = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}, {args.rounds} rounds of {args.steps} steps\n")
     print(
         "| loop | ms CPU a step, without | with | ratio | wall ratio | looks | ms CPU a look | share of CPU |\n|---|---|---|---|---|---|---|---|"
     )
     for name, loop in LOOPS.items():
+        if args.loop not in (None, name):
+            continue
         manager, client = start_new_kernel(kernel_name="python3")
         try:
             run_in(client, SETUP + f"STEPS = {args.steps}\n" + loop)
