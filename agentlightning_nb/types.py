@@ -58,7 +58,7 @@ class RolloutConfig(BaseModel):
     timeout_seconds: float | None = Field(default=None, gt=0)  # since the attempt began
     unresponsive_seconds: float | None = Field(default=None, gt=0)  # since its last span or heartbeat
     max_attempts: int = Field(default=1, ge=1)
-    retry_condition: list[AttemptStatus] = []  # attempt statuses that are tried again
+    retry_condition: list[AttemptStatus] = Field(default_factory=list)  # attempt statuses that are tried again
 
 
 def rollout_status_after(
@@ -292,7 +292,7 @@ class SpanContext(BaseModel):
     trace_id: str
     span_id: str
     is_remote: bool = False
-    trace_state: dict[str, str] = {}
+    trace_state: dict[str, str] = Field(default_factory=dict)
 
 
 class TraceStatus(BaseModel):
@@ -308,7 +308,7 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     name: str
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = Field(default_factory=dict)
     timestamp: float | None = None
 
 
@@ -324,7 +324,7 @@ class OtelResource(BaseModel):
     "What emitted a span."
 
     model_config = ConfigDict(frozen=True)
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = Field(default_factory=dict)
     schema_url: str = ""
 
 
@@ -340,14 +340,16 @@ class Span(BaseModel):
     parent_id: str | None = None
     name: str
     status: TraceStatus = TraceStatus()
-    attributes: dict[str, Any] = {}
-    events: list[Event] = []
-    links: list[Link] = []
+    attributes: dict[str, Any] = Field(default_factory=dict)
+    events: list[Event] = Field(default_factory=list)
+    links: list[Link] = Field(default_factory=list)
     start_time: float | None = None
     end_time: float | None = None
     context: SpanContext | None = None
     parent: SpanContext | None = None
-    resource: OtelResource = OtelResource()
+    resource: OtelResource = Field(
+        default_factory=OtelResource
+    )  # a default that is mutable is copied deeply, which costs more
 
 # %% ../nbs/00_types.ipynb #e7af9e59
 class Triplet(NamedTuple):
@@ -401,7 +403,7 @@ class Attempt(BaseModel):
     last_heartbeat_time: float | None = None
     metadata: dict[str, Any] | None = None
     reward: float | None = None
-    rewards: dict[str, float] = {}
+    rewards: dict[str, float] = Field(default_factory=dict)
     error: AttemptError | None = None
 
 
@@ -416,7 +418,7 @@ class Rollout(BaseModel):
     mode: Mode | None = None
     resources_id: str | None = None
     status: RolloutStatus = "queuing"
-    config: RolloutConfig = RolloutConfig()
+    config: RolloutConfig = Field(default_factory=RolloutConfig)
     metadata: dict[str, Any] | None = None
     task_id: str | None = None
     run_id: str | None = None
