@@ -87,7 +87,7 @@ class Connection:
 
     async def send(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> int:
         "Write a request; its status once the head of its answer is there."
-        if self.writer is None or self.writer.is_closing():
+        if self.writer is None or self.writer.is_closing() or self.reader.at_eof():  # idle ones are hung up on
             self.reader, self.writer = await asyncio.open_connection(self.host, self.port, limit=1 << 22)
         head = f"{method} {path} HTTP/1.1\r\n{self.head}Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         self.writer.write(head.encode() + body)
