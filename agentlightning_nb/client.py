@@ -26,6 +26,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic_core import from_json, to_json
 
 from .events import Event, Listener, read_events
+from .storage.annotations import Annotation, as_annotation
+from .storage.training import StepRow
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, error_from_json, need
 from agentlightning_nb.types import (
     AgentLightningTask,
@@ -694,6 +696,44 @@ class LightningClient:
     def run_figures(self) -> list[dict[str, Any]]:
         "The records of all runs, newest first, with their rollouts, steps and last mean rewards."
         return self._get("/run-figures")
+
+    # what people say, and what the trainer made of it
+
+    def annotate(
+        self,
+        rollout_id: str,
+        *,
+        thumb: int | None = None,  # -1, 0 or 1
+        score: float | None = None,
+        note: str | None = None,
+        correction: str | None = None,  # the answer as it should have been
+        author: str = "",
+        name: str = "",  # what the score is of
+    ) -> Annotation:
+        "Keep what somebody says about a rollout, beside its reward; what was said before stays."
+        said = {"thumb": thumb, "score": score, "note": note, "correction": correction, "author": author, "name": name}
+        as_annotation(rollout_id, **said, time=0.0)  # NaN would travel as null
+        kept = self._post("/annotations", given(rollout_id=rollout_id, **said), repeat=False)
+        return Annotation.model_validate(kept)
+
+    def query_annotations(self, rollout_id: str | None = None, run_id: str | None = None) -> list[Annotation]:
+        "The annotations of a rollout, of a run's rollouts, or all, oldest first."
+        return [Annotation.model_validate(a) for a in self._get("/annotations", rollout_id=rollout_id, run_id=run_id)]
+
+    def remove_annotation(self, annotation_id: str) -> None:
+        "Take an annotation back; a `NotFoundError` when there is none."
+        self._ask("DELETE", f"/annotations/{quote(annotation_id)}", repeat=False)
+
+    def add_training_rows(self, run_id: str, step: int, rows: Sequence[StepRow | Mapping[str, Any]]) -> None:
+        "Keep what a step made of its rollouts, in one transaction."
+        self._post(f"/runs/{quote(run_id)}/training-rows", {"step": step, "rows": list(rows)}, repeat=False)
+
+    def query_training_rows(
+        self, *, rollout_id: str | None = None, run_id: str | None = None, step: int | None = None
+    ) -> list[StepRow]:
+        "What training made of a rollout, or of a run's step, in order."
+        found = self._get("/training-rows", rollout_id=rollout_id, run_id=run_id, step=step)
+        return [StepRow.model_validate(row) for row in found]
 
     def statistics(self) -> dict[str, Any]:
         "How much there is of everything, and rollouts by status."

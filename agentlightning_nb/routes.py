@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'PAGE', 'ROLLOUTS', 'SPANS', 'WORKERS', 'RESOURCES', 'AWAITED', 'SLICE_S', 'body_of', 'fields_of', 'checked',
            'integer', 'seconds', 'text', 'texts', 'one_of', 'query_of', 'statuses', 'wire', 'answer', 'Verbs', 'found',
            'add_queue_routes', 'add_rollout_routes', 'as_told', 'add_span_routes', 'add_resource_routes', 'named',
-           'add_run_routes', 'add_otlp_routes', 'add_routes']
+           'add_run_routes', 'add_annotation_routes', 'add_otlp_routes', 'add_routes']
 
 # %% ../nbs/12a_routes.ipynb #7261a6b8
 import asyncio
@@ -525,6 +525,34 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
     async def statistics() -> Response:
         return answer(await verbs("statistics"))
 
+
+def add_annotation_routes(app: FastAPI, verbs: Verbs) -> None:
+    "What people say about rollouts, and what the trainer made of them."
+
+    @app.post("/v1/agl/annotations", status_code=201)
+    async def annotate(request: Request) -> Response:
+        names = ("thumb", "score", "note", "correction", "author", "name")
+        return answer(await verbs("annotate", **await fields_of(request, *names, needed=("rollout_id",))), 201)
+
+    @app.get("/v1/agl/annotations")
+    async def annotations(request: Request) -> Response:
+        return answer(await verbs("query_annotations", **query_of(request, ("rollout_id", "run_id"))))
+
+    @app.delete("/v1/agl/annotations/{annotation_id}")
+    async def remove_annotation(annotation_id: str) -> Response:
+        return answer(await verbs("remove_annotation", annotation_id))
+
+    @app.post("/v1/agl/runs/{run_id}/training-rows", status_code=201)
+    async def add_training_rows(run_id: str, request: Request) -> Response:
+        body = checked(await fields_of(request, needed=("step", "rows")))
+        if not isinstance(body["rows"], list):
+            raise BadRequestError("rows must be a list.")
+        return answer(await verbs("add_training_rows", run_id, body["step"], body["rows"]), 201)
+
+    @app.get("/v1/agl/training-rows")
+    async def training_rows(request: Request) -> Response:
+        return answer(await verbs("query_training_rows", **query_of(request, ("rollout_id", "run_id", "step"))))
+
 # %% ../nbs/12a_routes.ipynb #296cb76f
 def add_otlp_routes(app: FastAPI, verbs: Verbs) -> None:
     "OpenTelemetry's spans, at the address of everybody and at that of an attempt."
@@ -564,4 +592,5 @@ def add_routes(app: FastAPI, verbs: Verbs) -> None:
     add_rollout_routes(app, verbs)
     add_resource_routes(app, verbs)
     add_run_routes(app, verbs)
+    add_annotation_routes(app, verbs)
     add_otlp_routes(app, verbs)

@@ -265,6 +265,10 @@ class TrainingRun:
         self.step = max(self.step, step + 1)
         self._tell()
 
+    def record_rows(self, step: int, rows: Sequence[Any]) -> None:
+        "Keep what a step made of its rollouts: `StepRow` records, or dicts of their fields."
+        self.store.add_training_rows(self.run_id, step, rows)
+
     def checkpoint(self, state: dict[str, Any]) -> None:
         "Keep what is needed to go on from here; any JSON."
         self.state = state

@@ -19,7 +19,8 @@ from typing import Any
 from .errors import BadRequestError, NotFoundError, need
 from .events import Feed, Listener
 from .migrations import migrate, schema_version
-from .storage import frames, lifecycle, queries, rows, sums
+from .storage import frames, lifecycle, queries, rows, sums, training
+from .storage import annotations as notes
 from .storage.files import Readers, WriteLock, connect_writer
 from .storage.queries import any_of, both, combined, contains, equal
 from .storage.writer import Later, Op, Turn, Writer
@@ -722,6 +723,48 @@ class LightningStore:
         sql = f"SELECT id, run_id, step, name, value, time FROM metric WHERE {where.sql} ORDER BY id"
         found = self._read(lambda conn: conn.execute(sql, where.arguments).fetchall())
         return [dict(zip(names, row, strict=True)) for row in found]
+
+    # what people say, and what the trainer made of it
+
+    def annotate(
+        self,
+        rollout_id: str,
+        *,
+        thumb: int | None = None,  # -1, 0 or 1
+        score: float | None = None,
+        note: str | None = None,
+        correction: str | None = None,  # the answer as it should have been
+        author: str = "",
+        name: str = "",  # what the score is of
+    ) -> notes.Annotation:
+        "Keep what somebody says about a rollout, beside its reward; what was said before stays."
+        said = {"thumb": thumb, "score": score, "note": note, "correction": correction, "author": author, "name": name}
+        kept = notes.as_annotation(rollout_id, **said, time=time.time())
+        return self._do(Op(lambda turn: notes.insert_annotation(turn.conn, kept)))
+
+    def query_annotations(self, rollout_id: str | None = None, run_id: str | None = None) -> list[notes.Annotation]:
+        "The annotations of a rollout, of a run's rollouts, or all, oldest first."
+        return self._read(lambda conn: notes.annotations(conn, rollout_id, run_id))
+
+    def remove_annotation(self, annotation_id: str) -> None:
+        "Take an annotation back; a `NotFoundError` when there is none."
+        self._do(Op(lambda turn: notes.delete_annotation(turn.conn, annotation_id)))
+
+    def add_training_rows(self, run_id: str, step: int, rows: Sequence[training.StepRow | Mapping[str, Any]]) -> None:
+        "Keep what a step made of its rollouts, in one transaction."
+        kept = training.rows_to_keep(run_id, step, rows)
+
+        def add(turn: Turn) -> None:
+            _the_run(turn.conn, run_id)
+            training.insert_rows(turn.executemany, kept)
+
+        self._do(Op(add))
+
+    def query_training_rows(
+        self, *, rollout_id: str | None = None, run_id: str | None = None, step: int | None = None
+    ) -> list[training.StepRow]:
+        "What training made of a rollout, or of a run's step, in order."
+        return self._read(lambda conn: training.training_rows(conn, rollout_id=rollout_id, run_id=run_id, step=step))
 
     def statistics(self) -> dict[str, Any]:
         "How much there is of everything, and rollouts by status."

@@ -61,6 +61,9 @@ class Run(Protocol):
     def log(self, step: int, **metrics: float) -> None:
         "Keep metrics of a finished step."
 
+    def record_rows(self, step: int, rows: Sequence[Any]) -> None:
+        "Keep what a step made of its rollouts: dicts of rollout_id, position, advantage, dropped, tokens, logprobs, calls."
+
     def checkpoint(self, state: dict[str, Any]) -> None:
         "Keep what is needed to go on from here; any JSON."
 

@@ -25,6 +25,7 @@ class TrainingRow:
     policy_version: str | None = None
     finish_reason: str | None = None
     temperature: float = 1.0
+    calls: tuple[str, ...] = ()  # span ids of the model calls it covers
     fork: str = ""  # why the row does not go on from the one before; empty for a first row
 
 
@@ -41,6 +42,7 @@ def row_of(triplet: Triplet, rollout_id: str = "", group_id: str = "", fork: str
         policy_version=triplet.resources_id,
         finish_reason=triplet.finish_reason,
         temperature=triplet.temperature,
+        calls=(triplet.span_id or "",),
         fork=fork,
     )
 
@@ -84,4 +86,5 @@ def extended(row: TrainingRow, triplet: Triplet) -> TrainingRow:
         mask=[*row.mask, *[0] * len(between), *[1] * len(triplet.response_ids)],
         behaviour_logprobs=[*row.behaviour_logprobs, *[0.0] * len(between), *logprobs],
         finish_reason=triplet.finish_reason,
+        calls=(*row.calls, triplet.span_id or ""),
     )
