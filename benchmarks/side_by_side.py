@@ -87,15 +87,24 @@ class Connection:
 
     async def send(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> int:
         "Write a request; its status once the head of its answer is there."
-        if self.writer is None or self.writer.is_closing() or self.reader.at_eof():  # idle ones are hung up on
-            self.reader, self.writer = await asyncio.open_connection(self.host, self.port, limit=1 << 22)
         head = f"{method} {path} HTTP/1.1\r\n{self.head}Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-        self.writer.write(head.encode() + body)
-        told = (await self.reader.readuntil(b"\r\n\r\n")).lower()
+        try:
+            told = await self._head_of(head.encode() + body)
+        except (asyncio.IncompleteReadError, ConnectionError) as e:
+            if getattr(e, "partial", b""):
+                raise
+            self.close()  # an idle connection that the server has hung up on: nothing was asked yet
+            told = await self._head_of(head.encode() + body)
         self.chunked, self.ends = b"transfer-encoding: chunked" in told, b"connection: close" in told
         _, _, rest = told.partition(b"content-length:")
         self.length = int(rest.split(b"\r\n", 1)[0]) if rest else 0
         return int(told.split(b" ", 2)[1])
+
+    async def _head_of(self, request: bytes) -> bytes:
+        if self.writer is None or self.writer.is_closing() or self.reader.at_eof():
+            self.reader, self.writer = await asyncio.open_connection(self.host, self.port, limit=1 << 22)
+        self.writer.write(request)
+        return (await self.reader.readuntil(b"\r\n\r\n")).lower()
 
     async def parts(self) -> AsyncIterator[bytes]:
         "The parts of the answer's body as they come."
