@@ -11,10 +11,10 @@ PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
     "errors types background migrations asgi metrics",
     "storage events",
-    "store client tracer adapters litagent testing otlp dialects",
+    "store client tracer adapters litagent otlp dialects",
     "views",
     "runner rl engines proxy routes servers event_routes plots page page_routes",
-    "workers server algorithms run",
+    "workers server algorithms run testing",
     "trainer widgets",
     "magics demo",
     "cli",
