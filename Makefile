@@ -6,7 +6,7 @@ BIN := .venv/bin
 SETUP := settings.ini setup.py pyproject.toml
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick lab clean
+.PHONY: demo test quick lab clients clean
 
 demo: .venv/.demo            ## train a tiny real model, here and now
 	$(BIN)/agentlightning demo
@@ -19,12 +19,15 @@ quick: .venv/.test           ## style and the fast tests, under two minutes
 	$(BIN)/pytest -m "not slow and not browser"
 
 test: .venv/.test            ## everything: style, every notebook, every test
+	@$(MAKE) -s clients || echo "The examples' other clients could not be installed: their tests will be skipped."
 	$(BIN)/ruff check . && $(BIN)/ruff format --check -q nbs tests tools
 	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 400
 	$(BIN)/pytest
 
+clients: .venv-clients/.done ## the examples' clients that cannot share an environment with the others
+
 clean:                       ## what the other targets made, the demo's store and curve included
-	rm -rf .venv build dist *.egg-info artefacts demo-out demo.db demo.db-* demo.files .pytest_cache .ruff_cache
+	rm -rf .venv .venv-clients build dist *.egg-info artefacts demo-out demo.db demo.db-* demo.files .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and by pip, so that nothing else chooses a build of several gigabytes; then uv, for speed
@@ -42,3 +45,9 @@ clean:                       ## what the other targets made, the demo's store an
 .venv/.test: .venv/.python $(SETUP)
 	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,clients,dev]' || $(BIN)/pip install -q -e '.[train,notebook,clients,dev]'
 	touch $@ .venv/.demo
+
+# ten seconds, 640 MB; what hangs is given up after ten minutes where there is a `timeout`
+.venv-clients/.done: .venv/.python examples/requirements.txt $(SETUP)
+	test -x .venv-clients/bin/python || $(BIN)/python -m venv --without-pip .venv-clients
+	$$(command -v timeout >/dev/null && echo timeout 600) $(BIN)/uv pip install -q --python .venv-clients/bin/python -r examples/requirements.txt -e .
+	touch $@

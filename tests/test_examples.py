@@ -1,17 +1,16 @@
 "Each example, run as it stands: its framework's own client, a real server, and an engine that answers as a simulated model."
 
-import importlib.util
 import json
-import re
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
+import run_example
+from run_example import EXAMPLES
 
-from agentlightning_nb.engines.base import Reply
-from agentlightning_nb.trainer import Trainer
-from agentlightning_nb.types import LLM
+from agentlightning_nb.testing import ids_of
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {
     "openai_chat": "openai",
     "openai_stream": "openai",
@@ -20,69 +19,81 @@ NEEDS = {
     "langgraph_react": "langgraph",
     "anthropic_messages": "anthropic",
 }
-TOOLS = {"openai_chat", "openai_agents_sdk", "langgraph_react"}
-DIALECT = {"openai_responses": "responses", "openai_agents_sdk": "responses", "anthropic_messages": "messages"}
+# these need packages that the environment of the tests cannot have; `make clients` makes one that can
+ELSEWHERE = {
+    "autogen_agentchat": "autogen_agentchat",
+    "llama_index_function_agent": "llama_index.llms.openai_like",
+    "smolagents_tool_calling": "smolagents",
+    "claude_agent": "claude_agent_sdk",
+}
+CALLS = {"openai_chat": 2, "openai_agents_sdk": 2, "langgraph_react": 2}
+CALLS |= {"autogen_agentchat": 2, "llama_index_function_agent": 2, "smolagents_tool_calling": 2}
+DIALECT = {
+    "openai_responses": "responses",
+    "openai_agents_sdk": "responses",
+    "anthropic_messages": "messages",
+    "claude_agent": "messages",
+}
+STREAMED = {"openai_stream", "anthropic_messages", "llama_index_function_agent", "claude_agent"}
+MADE = Path(__file__).parent.parent / ".venv-clients"
+PYTHON = os.environ.get("AGENTLIGHTNING_CLIENTS_PYTHON") or str(
+    MADE / ("Scripts" if os.name == "nt" else "bin") / "python"
+)
 
 
-class Simulated:
-    "Follows rules: calls a multiplication tool if there is one, says what a tool told, else reckons itself."
-
-    models = ["sim-rules"]
-
-    def message(self, body):
-        last = body["messages"][-1]
-        text = last["content"] if isinstance(last["content"], str) else last["content"][0]["text"]
-        if last["role"] == "tool":
-            return {"role": "assistant", "content": f"It is {text}."}
-        a, sign, b = re.search(r"(\d+) ([*+]) (\d+)", text).groups()
-        if body.get("tools") and sign == "*":
-            function = {"name": "multiply", "arguments": json.dumps({"a": int(a), "b": int(b)})}
-            call = {"id": "call_1", "type": "function", "function": function}
-            return {"role": "assistant", "content": None, "tool_calls": [call]}
-        return {"role": "assistant", "content": f"It is {int(a) * int(b) if sign == '*' else int(a) + int(b)}."}
-
-    async def chat(self, body, *, session=None):
-        message = self.message(body)
-        reason = "tool_calls" if message.get("tool_calls") else "stop"
-        choice = {"index": 0, "message": message, "finish_reason": reason}
-        told = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "sim-rules"}
-        usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-        return Reply(told | {"choices": [choice], "usage": usage}, [1, 2, 3], [4, 5], [-0.5, -0.25])
-
-    async def stream(self, body, *, session=None):
-        reply = await self.chat(body)
-        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "sim-rules"}
-        for word in re.findall(r"\S+\s*", reply.body["choices"][0]["message"]["content"]):
-            yield {**head, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
-        yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-        yield {**head, "choices": [], "usage": reply.body["usage"]}
-        yield reply
+def run_elsewhere(name, home):
+    "The same in the clients' environment, which sees neither settings nor keys of this one."
+    if not Path(PYTHON).exists():
+        pytest.skip("The clients' environment is not there; `make clients` makes it.")
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "AGENTLIGHTNING_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    env |= {k: os.environ[k] for k in ("SYSTEMROOT", "TEMP") if k in os.environ}
+    if subprocess.run([PYTHON, "-c", f"import {ELSEWHERE[name]}"], env=env, capture_output=True, timeout=60).returncode:
+        pytest.skip(f"The clients' environment has no {ELSEWHERE[name]}; `make clients` installs it.")
+    script = [PYTHON, run_example.__file__, name]
+    done = subprocess.run(script, env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run_here(name):
+    pytest.importorskip(NEEDS[name])
+    return json.loads(json.dumps(run_example.run(name)))
 
 
 def test_every_example_is_run_here():
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == set(NEEDS)
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {*NEEDS, *ELSEWHERE}
 
 
-@pytest.mark.parametrize("name", NEEDS)
-def test_an_example_earns_its_reward_and_every_call_is_recorded(name):
-    pytest.importorskip(NEEDS[name])
-    example = load(name)
-    with Trainer(n_workers=2, upstream=Simulated()) as trainer:
-        rollouts = trainer.evaluate_rollouts(example.agent, example.TASKS, {"llm": LLM("sim-rules")}, timeout_s=60)
-        assert [(r.status, r.final_reward) for r in rollouts] == [("succeeded", 1.0)] * 2, [r.error for r in rollouts]
-        for r, calls in zip(rollouts, (2 if name in TOOLS else 1, 1), strict=True):
-            spans = [s for s in r.traces if s.name.startswith("chat ")]
-            assert len(spans) == len(r.triplets) == calls
-            for span in spans:
-                assert span.attributes["agl.dialect"] == DIALECT.get(name, "chat")
-                assert span.attributes["response_token_ids"] == [4, 5]
-                assert span.attributes["gen_ai.usage.input_tokens"] == 3
-            asked = [m for m in json.loads(spans[0].attributes["gen_ai.input.messages"]) if m["role"] == "user"]
-            assert r.task.input["question"] in json.dumps(asked)
+def test_every_example_stands_in_the_table():
+    told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert [p.name for p in EXAMPLES.glob("*.py") if f"]({p.name})" not in told] == []
+
+
+@pytest.mark.parametrize("name", [*NEEDS, *ELSEWHERE])
+def test_an_example_earns_its_reward_and_every_call_is_recorded(name, tmp_path):
+    found = run_here(name) if name in NEEDS else run_elsewhere(name, tmp_path)
+    rollouts, requests = found["rollouts"], found["requests"]
+    assert [(r["status"], r["reward"]) for r in rollouts] == [("succeeded", 1.0)] * 2, rollouts
+    assert len(requests) == sum(len(r["calls"]) for r in rollouts)
+    for r, calls in zip(rollouts, (CALLS.get(name, 1), 1), strict=True):
+        assert len(r["calls"]) == len(r["triplets"]) == calls
+        for call, triplet in zip(r["calls"], r["triplets"], strict=True):
+            check_recorded(name, call, triplet, requests)
+        asked = [m for m in json.loads(r["calls"][0]["gen_ai.input.messages"]) if m["role"] == "user"]
+        assert r["question"] in json.dumps(asked)
+
+
+def check_recorded(name, call, triplet, requests):
+    "The span of a call holds what the model was asked and what it said, to the token."
+    assert (call["agl.dialect"], call["agl.streamed"]) == (DIALECT.get(name, "chat"), name in STREAMED)
+    messages = json.loads(call["gen_ai.input.messages"])
+    (request,) = [q for q in requests if q["messages"] == messages]
+    assert json.loads(call.get("gen_ai.tool.definitions", "null")) == request.get("tools")
+    (said,) = json.loads(call["gen_ai.output.messages"])
+    arguments = [c["function"]["arguments"] for c in said.get("tool_calls") or []]
+    prompt, response = ids_of(json.dumps(messages)), ids_of((said["content"] or "") + "".join(arguments))
+    assert triplet == [prompt, response] == [call["prompt_token_ids"], call["response_token_ids"]]
+    usage = [call["gen_ai.usage.input_tokens"], call["gen_ai.usage.output_tokens"]]
+    assert usage == [len(prompt), len(response)]
+    assert call["gen_ai.response.finish_reasons"] == ["tool_calls" if arguments else "stop"]
+    assert call["agl.retry_count"] == 0 and json.loads(call["agl.response"])["x-simulated"] is True
