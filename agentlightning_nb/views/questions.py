@@ -11,12 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import BadRequestError, NotFoundError
+from .compare import compare_view, matrix_view
 from .runs import run_view, runs_view
+from .versions import diff_view, sides_view, versions_view
 
 # %% ../../nbs/views/questions.ipynb #339a5940
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "runs": runs_view,
     "run": run_view,
+    "versions": versions_view,
+    "diff": diff_view,
+    "sides": sides_view,
+    "compare": compare_view,
+    "matrix": matrix_view,
 }
 
 
