@@ -283,6 +283,17 @@ class LightningStore:
         metadata: Any = UNSET,
     ) -> Attempt:
         "Change what is given; `attempt_id` may be 'latest'. A status moves the rollout too."
+        return self._do(self._update_attempt(rollout_id, attempt_id, status, worker_id, last_heartbeat_time, metadata))
+
+    def _update_attempt(
+        self,
+        rollout_id: str,
+        attempt_id: str,
+        status: Any = UNSET,
+        worker_id: Any = UNSET,
+        last_heartbeat_time: Any = UNSET,
+        metadata: Any = UNSET,
+    ) -> Op:
         given = {
             "status": status,
             "worker_id": worker_id,
@@ -290,7 +301,7 @@ class LightningStore:
             "metadata": metadata,
         }
         changes = {name: value for name, value in given.items() if value is not UNSET}
-        return self._do(Op(lambda turn: lifecycle.change_attempt(turn, rollout_id, attempt_id, changes)))
+        return Op(lambda turn: lifecycle.change_attempt(turn, rollout_id, attempt_id, changes))
 
     def finish_attempt(
         self,
