@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from agentlightning_nb.algorithms.grpo import training_rows  # noqa: E402
+from agentlightning_nb.algorithms.grpo import kept_rows, training_rows  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
 from agentlightning_nb.rl.advantages import group_advantages  # noqa: E402
 from agentlightning_nb.rl.losses import clipped_surrogate, normalised  # noqa: E402
@@ -201,6 +201,25 @@ def test_rows_without_an_advantage_are_not_computed(tokenizer):
     rows = some_rows(policy)
     told = policy.update([replace(rows[0], advantage=0.0), *rows[1:]])
     assert (told["rows"], told["rows_used"]) == (4.0, 3.0)
+
+
+def test_an_update_leaves_the_logprobs_it_saw_and_why_a_row_was_dropped(tokenizer):
+    policy = Policy(make_model(tokenizer, seed=3), tokenizer)
+    first, second, third, fourth = some_rows(policy)
+    cut = replace(third, advantage=1.0, finish_reason="length")
+    rows = [
+        replace(first, advantage=1.0, calls=("sp-1",)),
+        replace(second, advantage=0.0),
+        cut,
+        replace(fourth, advantage=-1.0),
+    ]
+    logp, _, which = policy.logprobs([rows[0]])
+    policy.update(rows)
+    kept = kept_rows(rows, policy)
+    assert [k["dropped"] for k in kept] == ["", "no advantage", "truncated", ""]
+    assert [k["logprobs"] is None for k in kept] == [False, True, True, False]
+    assert kept[0]["logprobs"] == pytest.approx(logp.tolist(), abs=1e-5)
+    assert kept[0]["calls"] == ["sp-1"] and all(k["tokens"] == sum(r.mask) for k, r in zip(kept, rows, strict=True))
 
 
 def test_a_checkpoint_goes_on_as_if_nothing_had_happened(tokenizer, tmp_path):
