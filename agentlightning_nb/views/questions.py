@@ -14,6 +14,7 @@ from ..errors import BadRequestError, NotFoundError
 from .compare import compare_view, matrix_view
 from .runs import run_view, runs_view
 from .versions import diff_view, sides_view, versions_view
+from .trace import call_view, rollout_answer, tokens_view, trace_view
 
 # %% ../../nbs/views/questions.ipynb #339a5940
 QUESTIONS: dict[str, Callable[..., Any]] = {
@@ -24,6 +25,10 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "sides": sides_view,
     "compare": compare_view,
     "matrix": matrix_view,
+    "rollout": rollout_answer,
+    "call": call_view,
+    "trace": trace_view,
+    "tokens": tokens_view,
 }
 
 

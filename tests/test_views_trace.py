@@ -1,0 +1,66 @@
+"A rollout opened through questions: order and depth of spans, pages of tokens, and what cannot be found."
+
+import pytest
+
+from agentlightning_nb.errors import BadRequestError, NotFoundError
+from agentlightning_nb.views.questions import answer
+
+CALL = {
+    "gen_ai.operation.name": "chat",
+    "prompt_token_ids": [1, 2],
+    "response_token_ids": [3],
+    "response_logprobs": [-0.5],
+}
+
+
+@pytest.fixture
+def opened(store):
+    "A rollout with a model call, a tool inside it, and two spans that are each other's parents."
+    rollout = store.start_rollout("6 * 7")
+    at = {"rollout_id": rollout.rollout_id, "attempt_id": rollout.attempt.attempt_id, "trace_id": "t" * 32}
+    spans = [("b", "a", 1.5, {"result": "42"}), ("a", None, 1.0, CALL), ("c", "d", 3.0, {}), ("d", "c", 4.0, {})]
+    store.add_many_spans(
+        [
+            at
+            | {"span_id": s, "parent_id": p, "sequence_id": i, "name": s, "start_time": t, "end_time": t + 0.25}
+            | {"attributes": a}
+            for i, (s, p, t, a) in enumerate(spans, 1)
+        ]
+    )
+    return store, rollout.rollout_id
+
+
+def test_spans_stand_under_their_parents_and_a_circle_loses_none(opened):
+    store, rollout_id = opened
+    spans = answer(store, "trace", {"rollout_id": rollout_id})["spans"]
+    assert [(s["name"], s["depth"], s["kind"]) for s in spans] == [
+        ("a", 0, "model call"),
+        ("b", 1, "tool"),
+        ("c", 0, "other"),
+        ("d", 1, "other"),
+    ]
+
+
+def test_tokens_come_in_pages(opened):
+    store, rollout_id = opened
+    pages = [answer(store, "tokens", {"rollout_id": rollout_id, "start": i, "limit": 1}) for i in range(4)]
+    assert [p["tokens"] for p in pages] == [
+        [[2, 1, None, None, False]],
+        [[2, 2, None, None, False]],
+        [[2, 3, None, -0.5, True]],
+        [],
+    ]
+    assert {p["total"] for p in pages} == {3}
+
+
+def test_what_is_not_there_is_said(opened):
+    store, rollout_id = opened
+    for question, params in [
+        ("rollout", {"rollout_id": "ro-nothing"}),
+        ("trace", {"rollout_id": rollout_id, "attempt_id": "at-nothing"}),
+        ("call", {"rollout_id": rollout_id, "sequence_id": 9}),
+    ]:
+        with pytest.raises(NotFoundError, match=r"nothing|9"):
+            answer(store, question, params)
+    with pytest.raises(BadRequestError):
+        answer(store, "tokens", {"rollout_id": rollout_id, "limit": 0})
