@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .client import LightningClient
 from .errors import LightningError, NotFoundError, ServerError, UnauthorizedError
+from .logs import log_to
 from .server import AgentLightningServer
 from .servers import choose, known_servers, server_status, stop_server
 from .store import LightningStore
@@ -46,7 +47,8 @@ def told_to_stop() -> Iterator[threading.Event]:
 
 def start_server(args: argparse.Namespace) -> int:
     "Serve the store's file until SIGINT or SIGTERM."
-    with told_to_stop() as stop, LightningStore(args.db) as store:
+    logs = log_to(style=args.log_format, level=args.log_level.upper())
+    with logs, told_to_stop() as stop, LightningStore(args.db) as store:
         with AgentLightningServer(
             store, host=args.host, port=args.port, token=args.token, upstream=args.upstream
         ) as server:
@@ -157,6 +159,15 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         metavar="URI",
         help="where model calls go; the key is OPENAI_API_KEY. Given several times, each rollout keeps to one of them",
+    )
+    start.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of the log on stderr (default: %(default)s)"
+    )
+    start.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="warning",
+        help="info writes a line for each request (default: %(default)s)",
     )
     start.set_defaults(run=start_server)
     for name, run, about in (

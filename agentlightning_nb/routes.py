@@ -19,9 +19,9 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 
-from .asgi import CallerLeft, gone, read_body
+from .asgi import gone, read_body
 from .errors import BadRequestError, LightningError, NotFoundError
-from .otlp.bodies import JSON, LIMIT, TooLargeError, error_answer, media_type_of
+from .otlp.bodies import JSON, LIMIT, error_answer, media_type_of
 from .otlp.bodies import answer as otlp_answer
 from .otlp.conventions import normalised
 from .otlp.intake import decode, keep
@@ -557,14 +557,6 @@ def add_annotation_routes(app: FastAPI, verbs: Verbs) -> None:
 def add_otlp_routes(app: FastAPI, verbs: Verbs) -> None:
     "OpenTelemetry's spans, at the address of everybody and at that of an attempt."
 
-    async def packed(request: Request) -> bytes:
-        try:
-            return await read_body(request.receive, LIMIT)
-        except CallerLeft:
-            raise
-        except BadRequestError as e:
-            raise TooLargeError(str(e)) from e
-
     @app.post("/v1/traces")
     async def traces(request: Request) -> Response:
         return await taken(request, {})
@@ -578,7 +570,7 @@ def add_otlp_routes(app: FastAPI, verbs: Verbs) -> None:
         try:
             kind = media_type_of(headers.get("content-type", ""))
             encoding = headers.get("content-encoding", "")
-            got = await asyncio.to_thread(decode, await packed(request), kind, encoding, **home)
+            got = await asyncio.to_thread(decode, await read_body(request.receive, LIMIT), kind, encoding, **home)
             return Response(otlp_answer(kind, await keep(verbs, got)), media_type=kind)
         except LightningError as e:
             status, told = error_answer(kind, e)

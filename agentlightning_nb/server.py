@@ -24,12 +24,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from . import __version__
-from .asgi import Receive, Send, check_token, send_json
+from .asgi import CLOSE, Receive, Send, check_size, check_token, limited, send_json
 from .background import BackgroundServer
 from .client import servers_folder
 from .engines.openai import OpenAIEngine
-from .errors import LightningError, NotFoundError, UnauthorizedError, error_to_json
+from .errors import LightningError, NotFoundError, TooLargeError, UnauthorizedError, error_to_json
 from .event_routes import Ring, add_event_routes
+from .logs import Logged
 from .metrics import exposition, server_metrics
 from .proxy import Proxy
 from .routes import Verbs, add_routes, answer
@@ -51,16 +52,16 @@ class Gate:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        path = scope["path"]
-        traces = path.endswith("/v1/traces")
-        if (path.startswith("/rollout/") and not traces) or path.startswith(MODEL_CALLS):
-            return await self.proxy(scope, receive, send)
-        if path != "/health":
-            try:
+        path, traces = scope["path"], scope["path"].endswith("/v1/traces")
+        try:
+            sized = check_size(scope["headers"])
+            if (path.startswith("/rollout/") and not traces) or path.startswith(MODEL_CALLS):
+                return await self.proxy(scope, receive, send)
+            if path != "/health":
                 check_token(self.token, scope["headers"])
-            except UnauthorizedError as e:
-                return await send_json(send, 401, error_to_json(e))
-        await self.app(scope, receive, send)
+        except (TooLargeError, UnauthorizedError) as e:
+            return await send_json(send, e.status, error_to_json(e), CLOSE if isinstance(e, TooLargeError) else ())
+        await self.app(scope, receive if sized else limited(receive), send)
 
 
 def add_errors(app: FastAPI) -> None:
@@ -68,7 +69,9 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LightningError)
     async def ours(request: Request, error: LightningError) -> Response:
-        return answer(error_to_json(error), error.status)
+        told = answer(error_to_json(error), error.status)
+        told.headers.update({"connection": "close"} if isinstance(error, TooLargeError) else {})
+        return told
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -104,6 +107,7 @@ def create_app(
     )
     app.state.verbs, app.state.proxy, app.state.ring = Verbs(store), proxy, Ring(store)
     app.add_middleware(Gate, proxy=proxy, token=token or "")
+    app.add_middleware(Logged)
     add_errors(app)
     add_routes(app, app.state.verbs)
     add_event_routes(app, app.state.ring)

@@ -131,7 +131,7 @@ def test_a_message_is_one_span_with_exact_tokens(place, stream):  # noqa: F811
     given = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "2+2?"}]
     assert json.loads(a["gen_ai.input.messages"]) == given
     assert (a["agl.dialect"], a["agl.streamed"]) == ("messages", stream)
-    assert json.loads(a["agl.request"])["stop"] == ["!"]
+    assert json.loads(a["agl.request"])["stop_sequences"] == ["!"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -260,3 +260,11 @@ def test_the_same_question_asked_twice_is_two_spans(place):  # noqa: F811
         for _ in range(2):
             client.chat.completions.create(**ask("go"))
     assert [output(s)[0]["content"] for s in p.spans()] == ["Yes.", "No."]
+
+
+def test_line_ends_cut_in_two_by_the_network_are_line_ends(wire):
+    raw = (event(delta("one ")) + event(delta("two", "stop"))).replace(b"\n", b"\r\n")
+    p = wire([raw[i : i + 1] for i in range(len(raw))])
+    status, _, _ = p.post(ask("go", stream=True))
+    assert status == 200
+    assert output(the_span(p))[0]["content"] == "one two"

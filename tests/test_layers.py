@@ -9,7 +9,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types background migrations asgi metrics",
+    "errors types background migrations asgi logs metrics",
     "storage events",
     "store client tracer adapters litagent otlp dialects",
     "views",
@@ -21,7 +21,13 @@ ROWS = [
 ]
 ROW = {room: i for i, rooms in enumerate(ROWS) for room in rooms.split()}
 BESIDE = {("types", "errors"), ("background", "errors"), ("migrations", "errors"), ("asgi", "errors")}
-BESIDE |= {("litagent", "tracer"), ("proxy", "engines"), ("engines", "rl"), ("page_routes", "page")}  # inside one row, in this direction only
+BESIDE |= {("logs", "asgi"), ("background", "asgi")}
+BESIDE |= {
+    ("litagent", "tracer"),
+    ("proxy", "engines"),
+    ("engines", "rl"),
+    ("page_routes", "page"),
+}  # inside one row, in this direction only
 
 
 def rooms():

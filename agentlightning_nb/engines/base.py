@@ -20,6 +20,7 @@ class Reply:
     response_ids: list[int]
     logprobs: list[float] | None = None
     version: str | None = None  # of the weights that sampled it
+    retries: int = 0  # tries of an endpoint that failed before this answer
 
 
 class Engine(Protocol):

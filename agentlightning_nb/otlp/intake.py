@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import BadRequestError, NotFoundError
-from .bodies import NO_ROLLOUT, ROLLOUT_ID, TooLargeError, media_type_of, unpacked
+from ..errors import BadRequestError, NotFoundError, TooLargeError
+from .bodies import NO_ROLLOUT, ROLLOUT_ID, media_type_of, unpacked
 from .conventions import normalised
 from .wire import Encoding, integer, parsed
 from ..storage.rows import span_reward
