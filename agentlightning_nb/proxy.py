@@ -35,11 +35,13 @@ from agentlightning_nb.asgi import (
 )
 from .dialects.base import Dialect, Teller
 from .dialects.messages import MESSAGES
+from .dialects.native import NATIVE, chat_record
 from .dialects.responses import RESPONSES
 from .engines.base import Engine, Reply
 from .engines.calls import OPERATIONS, Binding, Call, Tries, call_span, for_caller, openai_error
 from .engines.chat import CHAT
 from .engines.openai import OpenAIEngine, UpstreamError
+from .engines.spoken import ABSENT, NotSpoken, Spoken, Verbatim, speaks
 from .engines.upstreams import Valve, as_engines, pinned
 from agentlightning_nb.errors import (
     BadRequestError,
@@ -58,9 +60,9 @@ log = logging.getLogger(__name__)
 # %% ../nbs/11_proxy.ipynb #dd2deeee
 ADDRESS = re.compile(
     r"^(?:/rollout/(?P<rollout>[^/]+)/attempt/(?P<attempt>[^/]+))?(?:/v1){1,2}"  # Anthropic's clients add a /v1
-    r"/(?P<route>chat/completions|completions|embeddings|responses|messages|models)/?$"
+    r"/(?P<route>chat/completions|completions|embeddings|responses|messages/count_tokens|messages|models)/?$"
 )
-DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES}
+DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES, "messages/count_tokens": MESSAGES}
 
 
 def trace_of(headers: Headers) -> dict[str, Any]:
@@ -203,17 +205,60 @@ class Proxy:
         binding = await (self._binding(match["rollout"], match["attempt"]) if known else self._unattributed())
         if match["route"] in OPERATIONS:
             return await send_json(send, 200, await self._forwarded(match["route"], binding, body, headers))
-        dialect = DIALECTS[match["route"]]
-        chat = binding.filled_in(dialect.to_chat(body))
-        engine, session = self._engine(binding, chat), match["attempt"]
+        if match["route"] == "messages/count_tokens":
+            return await send_json(send, 200, await self._counted(binding, body, headers))
         key = self.retries.key(binding.attempt_id, raw)
-        call = Call(binding, chat, engine, dialect=dialect.name, session=session, **trace_of(headers))
-        call.key, call.tries = key, self.retries.before(key, headers)
+        more = {
+            "session": match["attempt"],
+            "key": key,
+            "tries": self.retries.before(key, headers),
+            **trace_of(headers),
+        }
+        dialect, tried = DIALECTS[match["route"]], False
+        if spoken := await self._spoken(match["route"], binding, body, headers):
+            call = Call(binding, chat_record(dialect, spoken.asked), spoken, dialect=dialect.name, asked=body, **more)
+            try:
+                return await self._passed(call, dialect, Verbatim(spoken, dialect.teller(body)), receive, send)
+            except NotSpoken:
+                tried = True
+        chat = binding.filled_in(dialect.to_chat(body))
+        call = Call(binding, chat, self._engine(binding, chat), dialect=dialect.name, **more)
         call.asked = None if dialect is CHAT else body
-        if chat.get("stream"):
-            await self._streamed(call, dialect.teller(chat if dialect is CHAT else body), receive, send)
+        await self._passed(call, dialect, dialect.teller(chat if dialect is CHAT else body), receive, send)
+        if tried:
+            call.engine.speaks[match["route"]] = False
+
+    async def _passed(self, call: Call, dialect: Dialect, teller: Teller, receive: Receive, send: Send) -> None:
+        "Ask the call's engine, and tell its caller what it says."
+        if call.body.get("stream"):
+            await self._streamed(call, teller, receive, send)
         elif (reply := await self._whole(call, receive)) is not None:
-            await send_json(send, 200, dialect.from_chat(for_caller(reply, chat), body))
+            told = reply.told or dialect.from_chat(for_caller(reply, call.body), call.asked or call.body)
+            await send_json(send, 200, told)
+
+    async def _spoken(self, route: str, binding: Binding, body: dict[str, Any], headers: Headers) -> Spoken | None:
+        "The endpoint in the caller's own dialect, where it may speak that and the dialect has words for all settings."
+        if route not in NATIVE or not await speaks(engine := self._engine(binding, body), route):
+            return None
+        model = binding.model(body.get("model"))
+        sampling = {**(model.sampling if model else {}), **binding.sampling}
+        asked = NATIVE[route].filled_in(body, model.model if model else None, sampling)
+        return Spoken(engine, route, asked, headers) if asked is not None else None
+
+    async def _counted(self, binding: Binding, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+        "How many tokens a message's prompt has, from whoever will read it. Nothing is sampled, so nothing is recorded."
+        if spoken := await self._spoken("messages", binding, body, headers):
+            try:
+                return (await spoken.engine.whole("messages/count_tokens", spoken.asked, spoken.headers))[0]
+            except UpstreamError as e:
+                if e.status not in ABSENT:
+                    raise
+        chat = binding.filled_in(MESSAGES.to_chat({"max_tokens": 1, **body}))
+        count = getattr(self._engine(binding, chat), "count", None)
+        tokens = await count(chat) if count else None
+        if tokens is None:
+            raise NotFoundError("The model here does not tell how many tokens a prompt has.")
+        return {"input_tokens": tokens}
 
     async def _forwarded(self, route: str, binding: Binding, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
         "What an endpoint answers on a route that engines of ours do not have; recorded, and passed on as it is."
@@ -295,6 +340,8 @@ class Proxy:
                 await self._record(call, None, "disconnected: the caller left")
                 return None
             reply = answering.result()
+        except NotSpoken:
+            raise
         except Exception as e:
             await self._record(call, None, f"error: {type(e).__name__}: {e}")
             raise
@@ -316,6 +363,8 @@ class Proxy:
                     held.append(item)
                 else:
                     await self._tell(call, teller.chunk(item), send)
+        except NotSpoken:
+            raise
         except Exception as e:
             await self._record(call, None, f"error: {type(e).__name__}: {e}")
             if call.first_chunk is None:

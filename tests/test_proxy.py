@@ -58,6 +58,8 @@ class Upstream:
             choice = {"index": 0, "text": body["prompt"] + " done", "finish_reason": "stop", "logprobs": None}
             told = {"id": "c", "object": "text_completion", "created": 1, "model": body["model"], "choices": [choice]}
             return await self._send(send, 200, json.dumps(told | {"usage": USAGE}).encode())
+        if not scope["path"].endswith("/chat/completions"):
+            return await self._send(send, 404, b'{"error": {"message": "no such route"}}')
         self.bodies.append(body)
         self.keys.append(dict(scope["headers"]).get(b"authorization", b"").decode())
         command = body["messages"][-1]["content"]

@@ -21,6 +21,7 @@ class Reply:
     logprobs: list[float] | None = None
     version: str | None = None  # of the weights that sampled it
     retries: int = 0  # tries of an endpoint that failed before this answer
+    told: dict[str, Any] | None = None  # the answer as its endpoint told it, where that was not in chat
 
 
 class Engine(Protocol):

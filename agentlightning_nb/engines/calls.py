@@ -122,7 +122,7 @@ def failed_tries(tries: Tries) -> list[Event]:
 def reply_attributes(reply: Reply) -> dict[str, Any]:
     "What a reply adds to its span."
     choices, usage = reply.body.get("choices") or [], reply.body.get("usage") or {}
-    kept = {k: v for k, v in reply.body.items() if k not in ("choices", "prompt_token_ids", "data")}
+    kept = reply.told or {k: v for k, v in reply.body.items() if k not in ("choices", "prompt_token_ids", "data")}
     attributes: dict[str, Any] = {
         "gen_ai.response.model": str(reply.body.get("model") or ""),
         "agl.response": json.dumps(kept),

@@ -12,9 +12,10 @@ import contextlib
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -159,10 +160,12 @@ class OpenAIEngine:
         timeout_s: float = 600.0,
         retries: int = 2,  # after a connection that failed, a 429 or a 5xx; never once an answer has begun
         backoff_s: float = 0.25,  # before the first retry, twice as long before each further one
+        speaks: Mapping[str, bool] | None = None,  # of "responses" and "messages"; the others are found out
     ):
         self.base_url, self.token_ids, self.timeout_s = base_url.rstrip("/"), token_ids, timeout_s
         self.retries, self.backoff_s = retries, backoff_s
         self._key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key) or "none"
+        self.speaks = dict(speaks or {})
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
     @property
@@ -170,22 +173,29 @@ class OpenAIEngine:
         "Unknown without asking the endpoint."
         return []
 
+    def _headers(self, route: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        "The key as the route wants it: Anthropic's own host takes it in a header of its own, others in either."
+        if not route.startswith("messages"):
+            return {"Authorization": f"Bearer {self._key}", **(more or {})}
+        host = urlsplit(self.base_url).hostname or ""
+        bearer = {} if host.endswith("anthropic.com") else {"Authorization": f"Bearer {self._key}"}
+        return {"x-api-key": self._key, "anthropic-version": "2023-06-01", **bearer, **(more or {})}
+
     def _session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None or session.closed:
             timeout = aiohttp.ClientTimeout(total=self.timeout_s, connect=30)
-            headers = {"Authorization": f"Bearer {self._key}"}
-            session = aiohttp.ClientSession(timeout=timeout, headers=headers, connector=aiohttp.TCPConnector(limit=0))
+            session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
             self._sessions[loop] = session
         return session
 
-    async def _knows_ids(self) -> bool:
+    async def knows_ids(self) -> bool:
         "Whether the endpoint gives token ids, found out once: vLLM says in its list of models that it is vLLM."
         if self.token_ids is None:
             try:
                 async with self._session().get(
-                    f"{self.base_url}/models", timeout=aiohttp.ClientTimeout(total=10)
+                    f"{self.base_url}/models", headers=self._headers("models"), timeout=aiohttp.ClientTimeout(total=10)
                 ) as answer:
                     listed = await answer.json(content_type=None) if answer.status == 200 else {}
                 self.token_ids = any(m.get("owned_by") == "vllm" for m in listed.get("data") or [])
@@ -200,20 +210,23 @@ class OpenAIEngine:
         return asked | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
 
     async def _post(
-        self, asked: dict[str, Any], route: str = "chat/completions", headers: Mapping[str, str] | None = None
+        self, asked: dict[str, Any], route: str, headers: Mapping[str, str] | None, final: Collection[int]
     ) -> tuple[aiohttp.ClientResponse, int]:
         """An answer that has begun well, and how many tries came before it. What may pass is tried again, at growing intervals or when the
         endpoint says; what stays is raised as it was said."""
         for tried in range(self.retries + 1):
             told: Mapping[str, str] = {}
             try:
-                answer = await self._session().post(f"{self.base_url}/{route}", json=asked, headers=headers)
+                answer = await self._session().post(
+                    f"{self.base_url}/{route}", json=asked, headers=self._headers(route, headers)
+                )
                 if answer.status == 200:
                     return answer, tried
                 async with answer:
                     told = answer.headers
                     error = refusal(answer.status, await answer.read(), told, tried + 1)
-                if tried == self.retries or not (answer.status == 429 or answer.status >= 500):
+                passing = answer.status == 429 or answer.status >= 500
+                if tried == self.retries or not passing or answer.status in final:
                     raise error
             except aiohttp.ClientConnectionError:
                 if tried == self.retries:
@@ -223,21 +236,26 @@ class OpenAIEngine:
 
     async def chat(self, body: dict[str, Any], *, session: str | None = None) -> Reply:
         "Answer a chat body; an `UpstreamError` has what the endpoint said."
-        await self._knows_ids()
-        answer, tried = await self._whole("chat/completions", self._asked(body, stream=False))
+        await self.knows_ids()
+        answer, tried = await self.whole("chat/completions", self._asked(body, stream=False))
         return replace(reply_of(answer), retries=tried)
 
     async def forward(
         self, route: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         "What the endpoint answers on a route, as it is."
-        return (await self._whole(route, body, headers))[0]
+        return (await self.whole(route, body, headers))[0]
 
-    async def _whole(
-        self, route: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
+    async def whole(
+        self,
+        route: str,
+        body: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+        final: Collection[int] = (),  # statuses that are not tried again
     ) -> tuple[dict[str, Any], int]:
+        "What the endpoint answers on a route, and how many tries came before it."
         try:
-            answer, tried = await self._post(body, route, headers)
+            answer, tried = await self._post(body, route, headers, final)
             async with answer:
                 told = json.loads(await answer.read())
         except (aiohttp.ClientError, TimeoutError) as e:
@@ -249,11 +267,15 @@ class OpenAIEngine:
         return told, tried
 
     async def events(
-        self, route: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        route: str,
+        body: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+        final: Collection[int] = (),
     ) -> AsyncIterator[tuple[bytes, Any]]:
         "The events that the endpoint streams on a route, as their bytes and their data. Leaving the loop early closes the call upstream."
         try:
-            answer, _ = await self._post(body, route, headers)
+            answer, _ = await self._post(body, route, headers, final)
             async with answer:
                 async for event in events_of(answer.content.iter_any()):
                     yield event
@@ -265,7 +287,7 @@ class OpenAIEngine:
     ) -> AsyncIterator[dict[str, Any] | Reply]:
         "The chunks as they come, then the `Reply`. Leaving the loop early closes the call upstream."
         assembly = Assembly()
-        await self._knows_ids()
+        await self.knows_ids()
         events = self.events("chat/completions", self._asked(body, stream=True))
         async with contextlib.aclosing(events):
             async for _, chunk in events:
@@ -277,6 +299,14 @@ class OpenAIEngine:
         if not assembly.complete:
             raise ServerError(f"{self.base_url} broke off: its stream ended without a finish reason.")
         yield assembly.reply()
+
+    async def count(self, body: dict[str, Any]) -> int | None:
+        "How many tokens the prompt of a chat body has, or None where the endpoint cannot tell: vLLM can."
+        if not await self.knows_ids():
+            return None
+        asked = {name: body[name] for name in ("model", "messages", "tools") if body.get(name)}
+        told, _ = await self.whole("../tokenize", asked)
+        return told.get("count")
 
     async def aclose(self) -> None:
         "Close the connections of this event loop."

@@ -130,6 +130,10 @@ class TorchEngine:
         with self._weights:
             yield
 
+    async def count(self, body: dict[str, Any]) -> int:
+        "How many tokens the prompt of a chat body has."
+        return len(self.prompts.ids(body["messages"], body.get("tools") or None, None))
+
     async def chat(self, body: dict[str, Any], *, session: str | None = None) -> Reply:
         "Answer a chat body. Cancelling the call takes it out of the batch."
         loop = asyncio.get_running_loop()
