@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from .errors import NotFoundError, RunError
+from .optimising import Asker, Messages, Told, Versions
 from .runner import task_metadata
 from agentlightning_nb.types import (
+    LLM,
     AgentLightningTask,
     AttemptedRollout,
     EnqueueRolloutRequest,
     LitRollout,
     ModelWeights,
     NamedResources,
+    ResourcesUpdate,
     RolloutConfig,
     Span,
     as_resources,
@@ -97,6 +100,7 @@ class TrainingRun:
         config: RolloutConfig = RolloutConfig(),
         serve: Callable[[Any], None] | None = None,  # takes the engine that an algorithm brings
         check: Callable[[], None] | None = None,  # raises when nobody works any more
+        address: Callable[[], tuple[str, str | None]] | None = None,  # URL and token of the server with the proxy
         resume: str | None = None,  # the id of the run to go on with
     ):
         self.store, self.folder, self.config = store, folder, config
@@ -108,7 +112,11 @@ class TrainingRun:
         self.error: BaseException | None = None
         self.panel: Any = None  # what shows it in a notebook
         self.state: dict[str, Any] | None = None
-        self._serve, self._check = serve, check
+        self._serve, self._check, self._address = serve, check, address
+        self._versions: Versions | None = None
+        self._asker: Asker | None = None
+        self._said: list[str] = []
+        self._best: str | None = None
         self._stop, self._abandon = threading.Event(), threading.Event()
         self._go_on, self._done, self._told = threading.Event(), threading.Event(), threading.Event()
         self._go_on.set()
@@ -179,6 +187,7 @@ class TrainingRun:
         resources: NamedResources | str | None = None,
         step: int | None = None,
         sampling: dict[str, Any] | None = None,
+        tolerant: bool = False,  # however many fail
     ) -> list[LitRollout]:
         """Run each task n times and wait; the rollouts come back task by task. A failed one is a row with its error.
 
@@ -189,7 +198,7 @@ class TrainingRun:
         requests = [self._request(task, mode, version, step, sampling) for task in asked]
         rows = self._finished([r.rollout_id for r in self.store.enqueue_many_rollouts(requests)])
         found = lit_rollouts(self.store, rows, asked, bound)
-        if mode != "test" and (problem := most_failed(found, step)):
+        if mode != "test" and not tolerant and (problem := most_failed(found, step)):
             raise RunError(problem)
         self._tell()
         return found
@@ -258,6 +267,64 @@ class TrainingRun:
         self._latest = self.store.add_resources(as_resources(resources), parents=parents, note=note)
         return self.version
 
+    @property
+    def versions(self) -> Versions:
+        "The versions of the store by their contents."
+        self._versions = self._versions or Versions(self.store)
+        return self._versions
+
+    def propose(self, resources: NamedResources, *, parents: Sequence[str], note: str = "") -> ResourcesUpdate:
+        "A candidate as a version, without making it the latest; the one there is, when contents and parents are the same."
+        return self.versions.propose(resources, parents, note)
+
+    def prefer(self, version: str) -> None:
+        "Make this version the latest, and the best."
+        self._latest = self.store.get_resources_by_id(version)
+        self._best = version
+        self._keep()
+
+    def recorded(self, *, everywhere: bool = False) -> list[AttemptedRollout]:
+        "What has ended of this run's rollouts, or of all in the store, oldest first; those of an optimiser's calls are left out."
+        found = self.store.query_rollouts(
+            run_id=None if everywhere else self.run_id, status_in=["succeeded", "failed"], sort_by="start_time"
+        )
+        return [r for r in found if r.mode is not None]
+
+    def as_rollouts(self, rows: Sequence[AttemptedRollout], tasks: Sequence[AgentLightningTask]) -> list[LitRollout]:
+        "Recorded rows, with the task of each, as `collect` gives them; their resources are left out."
+        return lit_rollouts(self.store, rows, tasks, {})
+
+    @property
+    def asker(self) -> Asker:
+        "What asks models on behalf of this run."
+        if self._asker is None:
+            if self._address is None:
+                raise RunError("This run has no server, so it cannot ask a model.")
+            self._asker = Asker(self.store, self.run_id, self._address())
+        return self._asker
+
+    def ask(
+        self,
+        chats: Sequence[Messages],
+        *,
+        model: LLM | str,  # one that the server knows, or one with an address of its own
+        sampling: dict[str, Any] | None = None,
+        concurrency: int = 8,  # calls at a time
+    ) -> list[Told]:
+        "What a model says to each chat, recorded as the optimiser's; what this run has asked before is found in the store."
+        self._boundary()
+        return self.asker.ask(chats, model, sampling, concurrency)
+
+    def recalls(self, chats: Sequence[Messages], *, model: LLM | str, sampling: dict[str, Any] | None = None) -> int:
+        "How many of these chats this run has had answered before."
+        return self.asker.recalls(chats, model, sampling)
+
+    def say(self, sentence: str) -> None:
+        "Tell the user something at the end of the run, once."
+        if sentence not in self._said:
+            log.warning("Run %s: %s", self.run_id, sentence)
+            self._said.append(sentence)
+
     def log(self, step: int, **metrics: float) -> None:
         "Keep metrics of a finished step."
         self.latest = {name: float(value) for name, value in metrics.items()}
@@ -319,7 +386,8 @@ class TrainingRun:
     @property
     def best_resources(self) -> NamedResources:
         "The resources of the version with the highest mean reward, on validation tasks if there were any."
-        return self.store.get_resources_by_id(best_version(self.store, self.run_id) or self.version).resources
+        known = self._best if self._best == self.version else best_version(self.store, self.run_id)
+        return self.store.get_resources_by_id(known or self.version).resources
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         "Call the listener, from any thread, whenever something changed; returns a function that ends this."
@@ -341,9 +409,9 @@ class TrainingRun:
 
     def finish(self, status: str, reason: str = "", error: BaseException | None = None) -> None:
         "Called once by whoever drives the algorithm: the run has ended."
-        self.reason, self.error = reason, error
+        self.reason, self.error = " ".join([reason, *self._said]).strip(), error
         try:
-            self.store.update_run(self.run_id, status=status, error=reason or None, end=True)
+            self.store.update_run(self.run_id, status=status, error=self.reason or None, end=True)
         finally:
             self.status = status
             self._done.set()

@@ -308,6 +308,7 @@ class Trainer:
             config=config,
             serve=lambda engine: self._serve_for(pool, engine),
             check=lambda: _raise_error_of(pool),
+            address=self._hub.address,
             resume=resume.run_id if isinstance(resume, TrainingRun) else resume,
         )
         try:

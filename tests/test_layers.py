@@ -13,7 +13,7 @@ ROWS = [
     "storage events",
     "store client tracer adapters litagent otlp dialects",
     "views",
-    "runner rl engines proxy routes servers event_routes plots page page_routes",
+    "runner optimising rl engines proxy routes servers event_routes plots page page_routes",
     "workers server algorithms run testing",
     "trainer widgets",
     "magics demo",
@@ -26,6 +26,7 @@ BESIDE |= {
     ("litagent", "tracer"),
     ("proxy", "engines"),
     ("engines", "rl"),
+    ("optimising", "runner"),
     ("page_routes", "page"),
 }  # inside one row, in this direction only
 

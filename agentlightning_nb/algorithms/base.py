@@ -19,7 +19,16 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from ..errors import BadRequestError, NotFoundError
-from ..types import AgentLightningTask, LitRollout, NamedResources, as_resources
+from ..optimising import Messages, Told
+from agentlightning_nb.types import (
+    LLM,
+    AgentLightningTask,
+    AttemptedRollout,
+    LitRollout,
+    NamedResources,
+    ResourcesUpdate,
+    as_resources,
+)
 
 # %% ../../nbs/algorithms/base.ipynb #307a2e3b
 class Run(Protocol):
@@ -52,6 +61,7 @@ class Run(Protocol):
         resources: NamedResources | str | None = None,  # named resources, or a version's id; None is the latest
         step: int | None = None,
         sampling: dict[str, Any] | None = None,  # over the models' own sampling parameters
+        tolerant: bool = False,  # go on however many fail
     ) -> list[LitRollout]:
         "Run the tasks; n rollouts of the first, then n of the second, ... A failed rollout is a row with its error."
 
@@ -66,6 +76,36 @@ class Run(Protocol):
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         "Keep what is needed to go on from here; any JSON."
+
+    # what a search over candidates needs besides
+
+    def propose(self, resources: NamedResources, *, parents: Sequence[str], note: str = "") -> ResourcesUpdate:
+        "A candidate as a version that is not the latest; the one there is, when contents and parents are the same."
+
+    def prefer(self, version: str) -> None:
+        "Make this version the latest, and the best."
+
+    def recorded(self, *, everywhere: bool = False) -> list[AttemptedRollout]:
+        "What has ended of this run's rollouts, or of all in the store, oldest first."
+
+    def as_rollouts(self, rows: Sequence[AttemptedRollout], tasks: Sequence[AgentLightningTask]) -> list[LitRollout]:
+        "Recorded rows as `collect` gives them."
+
+    def ask(
+        self,
+        chats: Sequence[Messages],
+        *,
+        model: LLM | str,
+        sampling: dict[str, Any] | None = None,
+        concurrency: int = 8,
+    ) -> list[Told]:
+        "What a model says to each chat, recorded as the optimiser's; what this run has asked before is found in the store."
+
+    def recalls(self, chats: Sequence[Messages], *, model: LLM | str, sampling: dict[str, Any] | None = None) -> int:
+        "How many of these chats this run has had answered before."
+
+    def say(self, sentence: str) -> None:
+        "Tell the user something at the end of the run."
 
 
 class Algorithm:
@@ -153,7 +193,11 @@ def changed_resources(answer: Any) -> NamedResources:
     return as_resources(answer.get("resources", {}))
 
 # %% ../../nbs/algorithms/base.ipynb #29f9a42f
-BUILT_IN = {"grpo": "agentlightning_nb.algorithms.grpo:GRPO"}
+BUILT_IN = {
+    "apo": "agentlightning_nb.algorithms.apo:APO",
+    "gepa": "agentlightning_nb.algorithms.gepa:GEPA",
+    "grpo": "agentlightning_nb.algorithms.grpo:GRPO",
+}
 GROUP = "agentlightning_nb.algorithms"
 
 
