@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from agentlightning_nb.errors import BadRequestError, NotFoundError
+from agentlightning_nb.migrations import APPLICATION_ID, migrations
 from agentlightning_nb.run import TrainingRun
 from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import AgentLightningTask, AgentResource, AttemptError, Span
@@ -160,16 +162,28 @@ def test_a_call_that_proxy_and_instrumentation_both_tell_of_counts_once(store):
     assert (flow["calls"], flow["prompt_tokens"], flow["response_tokens"]) == (1, 3, 4)
 
 
+def as_version(version, path, old):
+    "The rows of a store in a file of an older version."
+    conn = sqlite3.connect(old, isolation_level=None)
+    for apply in migrations()[:version]:
+        apply(Database(conn))
+    conn.execute(f"PRAGMA user_version = {version}")
+    conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    conn.execute("ATTACH ? AS new", (str(path),))
+    tables = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    for (table,) in conn.execute(tables).fetchall():
+        columns = ", ".join(f'"{row[1]}"' for row in conn.execute(f'PRAGMA main.table_info("{table}")'))
+        conn.execute(f'INSERT OR REPLACE INTO main."{table}" ({columns}) SELECT {columns} FROM new."{table}"')
+    conn.close()
+    return old
+
+
 def test_an_older_file_is_brought_up_to_date_with_what_its_calls_used(tmp_path):
-    path = tmp_path / "old.db"
+    path = tmp_path / "new.db"
     with LightningStore(path) as store:
         store.add_run("run-1")
         ended(store, 0, 1.0)
-    conn = sqlite3.connect(path)
-    for column in ("model", "calls", "prompt_tokens", "response_tokens", "proxied"):
-        conn.execute(f"ALTER TABLE attempt DROP COLUMN {column}")
-    conn.execute("PRAGMA user_version = 2")
-    conn.close()
+    path = as_version(2, path, tmp_path / "old.db")
     with LightningStore(path, readonly=True) as store:
         assert run_view(store, "run-1")["throughput"]["calls"] == 0  # not known, and no error
     with LightningStore(path) as store:
@@ -341,3 +355,14 @@ def test_what_a_notebook_keeps_of_a_run_is_its_end():
         assert "train: 0.50 at step 0, 0.50 at step 2" in twin
         assert "application/vnd.jupyter.widget-view+json" in output.data
     assert notebook.cells[-1].outputs[0].data["text/plain"] == "(0, [], [])"
+
+
+def test_a_call_that_failed_and_was_made_again_counts_once(store):
+    store.add_run("run-1")
+    at = store.start_rollout(1, run_id="run-1", step=0).attempt
+    usage = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3, "gen_ai.usage.output_tokens": 4}
+    same = {"rollout_id": at.rollout_id, "attempt_id": at.attempt_id, "name": "chat", "span_id": "ab" * 8}
+    store.add_span(Span(**same, attributes={"gen_ai.operation.name": "chat"}, status={"status_code": "ERROR"}))
+    store.add_span(Span(**same, attributes=usage | {"agl.retry_count": 1}))
+    flow = run_view(store, "run-1")["throughput"]
+    assert (flow["calls"], flow["prompt_tokens"], flow["response_tokens"]) == (1, 3, 4)

@@ -27,8 +27,9 @@ class Usage(NamedTuple):
 
 
 def usage_of(spans: Sequence[Span]) -> Usage:
-    "What the model calls among the spans have used; of those that the proxy recorded when there is one."
-    found = [s.attributes for s in spans if _is_call(s.attributes)]
+    """What the answered model calls among the spans have used; of those that the proxy recorded when there is one. A call that failed has
+    used nothing, and when its client makes it again it is counted then."""
+    found = [s.attributes for s in spans if _is_call(s.attributes) and s.status.status_code != "ERROR"]
     told = [a for a in found if "agl.request" in a] or found
     if not told:
         return Usage()
