@@ -32,7 +32,7 @@ from .errors import LightningError, NotFoundError, TooLargeError, UnauthorizedEr
 from .event_routes import Ring, add_event_routes
 from .logs import Logged
 from .metrics import exposition, server_metrics
-from .proxy import Proxy
+from .proxy import Proxy, openapi_paths
 from .routes import Verbs, add_routes, answer
 from .store import LightningStore
 
@@ -134,6 +134,8 @@ def create_app(
     async def not_spans() -> Response:
         raise NotFoundError("Only spans are kept here. POST /v1/traces takes them.")
 
+    ours = app.openapi
+    app.openapi = lambda: (told := ours()) | {"paths": told["paths"] | openapi_paths()}
     return app
 
 # %% ../nbs/12_server.ipynb #6c7df067

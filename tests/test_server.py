@@ -520,6 +520,8 @@ def test_the_openapi_page_has_every_route_of_the_protocol(server):
     for line in expected.read_text().splitlines():
         method, path = line.split()
         assert method.lower() in ours["paths"].get(path, {}), line
+    for path in ("/v1/messages", "/rollout/{rollout_id}/attempt/{attempt_id}/v1/chat/completions"):
+        assert "requestBody" in ours["paths"][path]["post"]
 
 
 def test_the_proxy_is_in_front(home):
