@@ -126,14 +126,6 @@ class Asker:
         self._times[key] += 1
         return {"key": key, "nth": self._times[key]}
 
-    def recalls(self, chats: Sequence[Messages], model: LLM | str, sampling: Mapping[str, Any] | None) -> int:
-        "How many of these would be answered from the store."
-        named, before = model if isinstance(model, LLM) else LLM(model), Counter(self._times)
-        bodies = [{"model": named.model, "messages": list(c), **named.sampling, **(sampling or {})} for c in chats]
-        known = sum((k["key"], k["nth"]) in self._past for k in map(self._key, bodies))
-        self._times = before
-        return known
-
     def _recalled(self, key: dict[str, Any]) -> Told | None:
         row = self._past.get((key["key"], key["nth"]))
         if row is None:

@@ -273,6 +273,15 @@ class TrainingRun:
         self._versions = self._versions or Versions(self.store)
         return self._versions
 
+    @property
+    def current(self) -> ResourcesUpdate:
+        "The latest version."
+        return self._latest
+
+    def contents(self, version: str | None) -> str | None:
+        "The contents of a version as one text; equal contents are equal texts."
+        return self.versions.contents(version)
+
     def propose(self, resources: NamedResources, *, parents: Sequence[str], note: str = "") -> ResourcesUpdate:
         "A candidate as a version, without making it the latest; the one there is, when contents and parents are the same."
         return self.versions.propose(resources, parents, note)
@@ -314,10 +323,6 @@ class TrainingRun:
         "What a model says to each chat, recorded as the optimiser's; what this run has asked before is found in the store."
         self._boundary()
         return self.asker.ask(chats, model, sampling, concurrency)
-
-    def recalls(self, chats: Sequence[Messages], *, model: LLM | str, sampling: dict[str, Any] | None = None) -> int:
-        "How many of these chats this run has had answered before."
-        return self.asker.recalls(chats, model, sampling)
 
     def say(self, sentence: str) -> None:
         "Tell the user something at the end of the run, once."

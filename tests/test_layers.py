@@ -14,7 +14,7 @@ ROWS = [
     "store client tracer adapters litagent otlp dialects",
     "views",
     "runner optimising rl engines proxy routes servers event_routes plots page page_routes",
-    "workers server algorithms run testing",
+    "workers server algorithms run testing simulated",
     "trainer widgets",
     "magics demo",
     "cli",
@@ -27,6 +27,7 @@ BESIDE |= {
     ("proxy", "engines"),
     ("engines", "rl"),
     ("optimising", "runner"),
+    ("simulated", "testing"),
     ("page_routes", "page"),
 }  # inside one row, in this direction only
 

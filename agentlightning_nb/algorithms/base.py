@@ -79,6 +79,11 @@ class Run(Protocol):
 
     # what a search over candidates needs besides
 
+    current: ResourcesUpdate  # the latest version
+
+    def contents(self, version: str | None) -> str | None:
+        "The contents of a version as one text; equal contents are equal texts."
+
     def propose(self, resources: NamedResources, *, parents: Sequence[str], note: str = "") -> ResourcesUpdate:
         "A candidate as a version that is not the latest; the one there is, when contents and parents are the same."
 
@@ -100,9 +105,6 @@ class Run(Protocol):
         concurrency: int = 8,
     ) -> list[Told]:
         "What a model says to each chat, recorded as the optimiser's; what this run has asked before is found in the store."
-
-    def recalls(self, chats: Sequence[Messages], *, model: LLM | str, sampling: dict[str, Any] | None = None) -> int:
-        "How many of these chats this run has had answered before."
 
     def say(self, sentence: str) -> None:
         "Tell the user something at the end of the run."
