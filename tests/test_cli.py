@@ -6,9 +6,13 @@ import signal
 import subprocess
 import sys
 
+import openai
 import pytest
+from test_proxy import Upstream
 
+from agentlightning_nb.background import BackgroundServer
 from agentlightning_nb.cli import main
+from agentlightning_nb.client import LightningClient
 from agentlightning_nb.litagent import LitAgent
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import AgentLightningTask
@@ -52,6 +56,30 @@ def test_a_server_in_one_terminal_and_a_trainer_in_another(home):
         out, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and "everything is kept" in out
     assert (home / "lightning.db").exists()
+
+
+def test_each_rollout_keeps_to_one_of_several_endpoints(home, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
+    first, second = Upstream(), Upstream()
+    with BackgroundServer(first) as a, BackgroundServer(second) as b:
+        uris = [option for server in (a, b) for option in ("--openai-compatible-llm-uri", server.url + "/v1")]
+        process, url = start_server(home, "--token", "t", *uris)
+        try:
+            with LightningClient(url, "t") as client:
+                for _ in range(12):
+                    at = client.start_rollout({"q": 1}).attempt
+                    base = f"{url}/rollout/{at.rollout_id}/attempt/{at.attempt_id}/v1"
+                    with openai.OpenAI(base_url=base, api_key="t", max_retries=0, timeout=30) as agent:
+                        for _ in range(2):
+                            agent.chat.completions.create(
+                                model=at.rollout_id, messages=[{"role": "user", "content": "x"}]
+                            )
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+    asked = [[body["model"] for body in upstream.bodies] for upstream in (first, second)]
+    assert all(asked) and not set(asked[0]) & set(asked[1]) and sum(map(len, asked)) == 24
+    assert set(first.keys + second.keys) == {"Bearer from-the-environment"}
 
 
 def test_wrong_commands_say_what_exists(capsys):
