@@ -379,20 +379,26 @@ class Search:
             raise RunError(f"The optimiser's model did not answer: {told[0].error}")
         return [t.text for t in told]
 
+    def allowed(self, parent: ResourcesUpdate, texts: Mapping[str, str]) -> NamedResources | None:
+        "The parent's resources with these texts; None, and a note of it, when they are refused."
+        try:
+            after = with_texts(parent.resources, texts)
+            why = refusal(parent.resources, after)
+        except BadRequestError as e:
+            after, why = parent.resources, str(e)
+        if why is None:
+            return after
+        log.info("Refused: %s", why)
+        self.refused.append(why)
+        return None
+
     def propose(
         self, parents: Sequence[ResourcesUpdate], texts: Mapping[str, str], note: str
     ) -> ResourcesUpdate | None:
         "The candidate with these texts over those of its first parent, as a version; None when it is refused, or changes nothing."
-        before = parents[0].resources
-        try:
-            after = with_texts(before, texts)
-            why = refusal(before, after)
-        except BadRequestError as e:
-            after, why = before, str(e)
-        if why is not None:
-            log.info("Refused: %s", why)
-            self.refused.append(why)
+        if (after := self.allowed(parents[0], texts)) is None:
             return None
+        before = parents[0].resources
         if text_of(after) == text_of(before):
             return None
         found = self.run.propose(after, parents=[p.resources_id for p in parents], note=note)
