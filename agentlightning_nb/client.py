@@ -25,6 +25,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic_core import from_json, to_json
 
+from .datasets import Selection, export_dataset
 from .events import Event, Listener, read_events
 from .storage.annotations import Annotation, as_annotation
 from .storage.training import StepRow
@@ -738,6 +739,24 @@ class LightningClient:
     def statistics(self) -> dict[str, Any]:
         "How much there is of everything, and rollouts by status."
         return self._get("/statistics")
+
+    def export_dataset(
+        self,
+        path: str | Path | None = None,  # None gives a `datasets.Dataset`
+        *,
+        form: str = "messages",  # messages, tokens, openai, art or verl
+        best_of: int | None = None,  # rollouts of a task at most, best first
+        threshold: float | None = None,  # the least reward
+        contested: bool = False,  # only tasks that some rollouts solved better than others
+        annotated: str | None = None,  # any, up or corrected
+        run_id: str | None = None,
+        mode: str = "train",  # train or test
+    ) -> Any:
+        """Write rollouts that succeeded as JSON lines, for a trainer, and say what was written (`Exported`).
+
+        What validates is never among them, neither its rollouts nor its tasks. The order is always the same."""
+        selection = Selection(best_of, threshold, contested, annotated, run_id, mode)
+        return export_dataset(self, path, selection, form)
 
     # frames
 

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from .datasets import Selection, export_dataset
 from .errors import BadRequestError, NotFoundError, need
 from .events import Feed, Listener
 from .migrations import migrate, schema_version
@@ -795,6 +796,24 @@ class LightningStore:
     def run_figures(self) -> list[dict[str, Any]]:
         "The records of all runs, newest first, with their rollouts, steps and last mean rewards."
         return self._read(sums.run_figures)
+
+    def export_dataset(
+        self,
+        path: str | Path | None = None,  # None gives a `datasets.Dataset`
+        *,
+        form: str = "messages",  # messages, tokens, openai, art or verl
+        best_of: int | None = None,  # rollouts of a task at most, best first
+        threshold: float | None = None,  # the least reward
+        contested: bool = False,  # only tasks that some rollouts solved better than others
+        annotated: str | None = None,  # any, up or corrected
+        run_id: str | None = None,
+        mode: str = "train",  # train or test
+    ) -> Any:
+        """Write rollouts that succeeded as JSON lines, for a trainer, and say what was written (`Exported`).
+
+        What validates is never among them, neither its rollouts nor its tasks. The order is always the same."""
+        selection = Selection(best_of, threshold, contested, annotated, run_id, mode)
+        return export_dataset(self, path, selection, form)
 
     # frames
 

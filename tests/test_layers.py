@@ -11,7 +11,9 @@ PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
     "errors types background migrations asgi logs metrics",
     "storage events",
-    "store client tracer adapters litagent otlp dialects",
+    "adapters",
+    "datasets",
+    "store client tracer litagent otlp dialects",
     "views",
     "runner optimising rl engines proxy routes servers event_routes plots page page_routes",
     "workers server algorithms run testing simulated",
