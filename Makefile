@@ -6,7 +6,7 @@ BIN := .venv/bin
 SETUP := settings.ini setup.py pyproject.toml
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick lab clients clean
+.PHONY: demo test quick lab clients docs clean
 
 demo: .venv/.demo            ## train a tiny real model, here and now
 	$(BIN)/agentlightning demo
@@ -24,10 +24,14 @@ test: .venv/.test            ## everything: style, every notebook, every test
 	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 400
 	$(BIN)/pytest
 
+docs: .venv/.test            ## the site, in _docs/site
+	$(BIN)/python tools/stage_docs.py _docs/src
+	$(BIN)/sphinx-build -q -W --keep-going -b html _docs/src _docs/site
+
 clients: .venv-clients/.done ## the examples' clients that cannot share an environment with the others
 
 clean:                       ## what the other targets made, the demo's store and curve included
-	rm -rf .venv .venv-clients build dist *.egg-info artefacts demo-out demo.db demo.db-* demo.files .pytest_cache .ruff_cache
+	rm -rf .venv .venv-clients build dist _docs *.egg-info artefacts demo-out demo.db demo.db-* demo.files .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and by pip, so that nothing else chooses a build of several gigabytes; then uv, for speed
@@ -43,7 +47,7 @@ clean:                       ## what the other targets made, the demo's store an
 	touch $@
 
 .venv/.test: .venv/.python $(SETUP)
-	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,clients,dev]' || $(BIN)/pip install -q -e '.[train,notebook,clients,dev]'
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,clients,dev,docs]' || $(BIN)/pip install -q -e '.[train,notebook,clients,dev,docs]'
 	touch $@ .venv/.demo
 
 # ten seconds, 640 MB; what hangs is given up after ten minutes where there is a `timeout`

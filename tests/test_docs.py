@@ -1,0 +1,130 @@
+"The docs site builds without a warning, its links lead somewhere, nothing comes from the network, and the code of its guides runs."
+
+import ast
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", [p for p in GUIDES if blocks(p)], ids=lambda p: p.stem)
+def test_the_code_of_a_guide_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "guide"}
+    for i, block in enumerate(blocks(page)):
+        code = compile(block, f"{page.name}[{i}]", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(eval(code, names))
+        else:
+            exec(code, names)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda p: p.stem)
+def test_commands_and_paths_of_a_guide_exist(page):
+    from agentlightning_nb.cli import make_parser
+    from agentlightning_nb.proxy import ADDRESS
+    from agentlightning_nb.server import create_app
+
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^agentlightning (.+)$", text, re.M):
+        make_parser().parse_args(line.split("  #")[0].split())  # SystemExit for what does not exist
+    for target in re.findall(r"^make (\w+)", text, re.M):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8"), target
+    described = create_app(None).openapi()["paths"] if "`GET /" in text or "`POST /" in text else {}
+    for method, path in re.findall(r"`(GET|POST) (/[^`]*)`", text):
+        assert method.lower() in described.get(path, {}) or path == "/docs" or ADDRESS.match(path), path
+    for room in re.findall(r"\{doc\}`rooms/([^`]+)`", text):
+        assert (ROOT / "nbs" / f"{room}.ipynb").exists(), room
+
+
+class Links(HTMLParser):
+    "What a page leads to, and what it loads."
+
+    def __init__(self):
+        super().__init__()
+        self.leads, self.loads, self.ids = [], [], set()
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids |= {found["id"]} if "id" in found else set()
+        if tag == "a" and found.get("href"):
+            self.leads.append(found["href"])
+        elif tag in ("script", "img", "link") and (found.get("src") or found.get("href")):
+            self.loads.append(found.get("src") or found["href"])
+
+
+def parsed(path: Path) -> Links:
+    links = Links()
+    links.feed(path.read_text(encoding="utf-8"))
+    return links
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("myst_nb")
+    folder = tmp_path_factory.mktemp("docs")
+    stage = [sys.executable, str(ROOT / "tools" / "stage_docs.py"), str(folder / "src")]
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+    for command in (stage, [*build, str(folder / "src"), str(folder / "site")]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "site"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_site_has_no_dead_links_and_loads_nothing_from_elsewhere(site):
+    pages = {path.resolve(): parsed(path) for path in site.rglob("*.html")}
+    assert len(pages) > 100
+    for path, links in pages.items():
+        assert not [url for url in links.loads if urlsplit(url).netloc], path
+        for href in links.leads:
+            url = urlsplit(href)
+            if url.scheme or url.netloc or path.name in ("genindex.html", "search.html"):
+                continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            assert target.exists(), (path.name, href)
+            if url.fragment and target in pages:
+                assert unquote(url.fragment) in pages[target].ids, (path.name, href)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_api_names_every_public_class_and_what_a_call_takes(site):
+    text = (site / "api" / "trainer.html").read_text(encoding="utf-8")
+    assert 'id="trainer-fit"' in text and "progress" in text
+    llms = (site / "llms.txt").read_text(encoding="utf-8")
+    assert llms.startswith("# agentlightning_nb") and "(api/trainer.html)" in llms
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(600)
+def test_the_site_opens_from_disk_in_a_browser(site):
+    lab = pytest.importorskip("lab")
+    if lab.chromium() is None:
+        pytest.skip("no chromium")
+    shots = ROOT / "artefacts"
+    shots.mkdir(exist_ok=True)
+    with lab.browser() as browser:
+        for scheme in ("light", "dark"):
+            page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 800})
+            wrong = []
+            page.on("pageerror", lambda e, wrong=wrong: wrong.append(str(e)))
+            page.on("request", lambda r, wrong=wrong: r.url.startswith("http") and wrong.append(r.url))
+            for name in ("index", "tutorials/quickstart", "api/trainer", "wrap/langgraph_react"):
+                page.goto((site / f"{name}.html").as_uri())
+                page.screenshot(path=shots / f"docs-{scheme}-{name.replace('/', '-')}.png")
+            assert not wrong
