@@ -59,7 +59,7 @@ class Clerk(ScriptedModel):
         if "keeps the rewards low" in text:
             return self._critique(text)
         if "Provide the new instructions within" in text:
-            return f"```\n{self._with_rule(*self._block(text))}\n```"
+            return self._rewritten(text)
         return self._as_clerk(body, text)
 
     # as the clerk
@@ -100,29 +100,30 @@ class Clerk(ScriptedModel):
 
     # as the writer
 
-    def _rule_for(self, text: str) -> str:
-        "The rule that the failed rollouts of a text call for most; a quarter of the time another one."
-        missed = re.findall(r"the handbook has a rule for (\w+)", text)
+    def _rules_for(self, text: str, topics: Sequence[str] = TOPICS) -> list[str]:
+        "Two rules that the failed rollouts of a text call for; a quarter of the time something else."
+        missed = [t for t in dict.fromkeys(re.findall(r"the handbook has a rule for (\w+)", text)) if t in topics]
         drawn = random.Random(f"{self.seed}/{zlib.crc32(text.encode())}")
-        if not missed or drawn.random() < 0.25:
-            return drawn.choice(PHRASES)
-        return RULES[drawn.choice(missed)]
+        chosen = drawn.sample(missed, min(2, len(missed)))
+        return [drawn.choice(PHRASES) if drawn.random() < 0.25 else RULES[t] for t in chosen]
 
     def _critique(self, text: str) -> str:
-        return f"The texts should say: {self._rule_for(text)}"
+        return " ".join(["The texts should say:", *self._rules_for(text)])
 
     def _edited(self, text: str) -> str:
         texts = dict(re.findall(r'<text name="(\w+)">(.*?)</text>', text.split("A reviewer says")[0], re.DOTALL))
-        rule = RULE.findall(text.split("A reviewer says about them:")[1])[0]
-        name = "lookup" if any(RULES[t] == rule for t in IN_TOOL) else "system"
-        return f'<text name="{name}">{self._added(texts[name], rule, SPAN[name])}</text>'
+        for rule in RULE.findall(text.split("A reviewer says about them:")[1]):
+            name = "lookup" if any(RULES[t] == rule for t in IN_TOOL) else "system"
+            texts[name] = self._added(texts[name], rule, SPAN[name])
+        return "".join(f'<text name="{name}">{text}</text>' for name, text in texts.items())
 
-    def _block(self, text: str) -> tuple[str, str]:
-        return text.split("```")[1].strip("\n"), text
-
-    def _with_rule(self, current: str, text: str) -> str:
+    def _rewritten(self, text: str) -> str:
+        "The text between the first fences, with rules for what was missed."
+        current = text.split("```")[1].strip("\n")
         name = "system" if "{question}" in current else "lookup"
-        return self._added(current, self._rule_for(text), SPAN[name])
+        for rule in self._rules_for(text, [t for t in TOPICS if (t in IN_TOOL) == (name == "lookup")]):
+            current = self._added(current, rule, SPAN[name])
+        return f"```\n{current}\n```"
 
     def _added(self, current: str, rule: str, span: int) -> str:
         "The text with the rule; when it is full one of its rules makes room."
