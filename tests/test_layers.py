@@ -16,7 +16,7 @@ ROWS = [
     "store client tracer litagent otlp dialects",
     "views",
     "runner optimising rl engines proxy routes servers event_routes plots page page_routes",
-    "workers server algorithms run testing simulated",
+    "workers server algorithms run testing simulated rewards",
     "trainer widgets",
     "magics demo",
     "cli",
