@@ -13,6 +13,7 @@ from agentlightning_nb.errors import BadRequestError
 from agentlightning_nb.litagent import rollout
 from agentlightning_nb.simulated import Clerk, Desk, desk_tasks, first_texts
 from agentlightning_nb.testing import Answer, ScriptedModel, reply_to
+from agentlightning_nb.tracer import emit_message
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import LLM, PromptTemplate, ToolDefinition
 from agentlightning_nb.views import reward_curve
@@ -187,6 +188,7 @@ def test_a_candidate_whose_rollouts_fail_scores_lowest_and_loses():
         async def training_rollout(self, task, rollout_id, resources):
             if "[rule" in resources["system"].template:
                 raise ValueError("too many rules")
+            emit_message(f"the handbook has a rule for {task.input['topic']}")
             return 0.4 if task.input["number"] % 2 else 0.6
 
     with Trainer(n_workers=4, upstream=Clerk(seed=1)) as trainer:
