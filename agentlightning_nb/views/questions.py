@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import BadRequestError, NotFoundError
 from .compare import compare_view, matrix_view
+from .listing import rollouts_view
 from .runs import run_view, runs_view
 from .versions import diff_view, sides_view, versions_view
 from .trace import call_view, rollout_answer, tokens_view, trace_view
@@ -25,6 +26,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "sides": sides_view,
     "compare": compare_view,
     "matrix": matrix_view,
+    "rollouts": rollouts_view,
     "rollout": rollout_answer,
     "call": call_view,
     "trace": trace_view,
