@@ -4,7 +4,7 @@ const ROLLOUTS_STYLE = `
 .agl-filters { display: flex; flex-wrap: wrap; gap: 4px 8px; align-items: center; margin-bottom: 6px; }
 .agl-filters select, .agl-filters input { font: inherit; color: var(--fg); background: var(--bg); border: 1px solid var(--line); border-radius: 3px; padding: 1px 4px; }
 .agl-filters input { width: 130px; } .agl-filters input[type=number] { width: 64px; } .agl-filters label { color: var(--dim); font-size: 11px; display: inline-flex; gap: 4px; align-items: center; }
-.agl-list { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; }
+.agl-list { width: 100%; font: inherit; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; }
 .agl-list th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 0 10px 2px 0; border-bottom: 1px solid var(--line); }
 .agl-list td { padding: 2px 10px 2px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .agl-list .agl-num { text-align: right; } .agl-list tbody tr { cursor: pointer; }
@@ -12,7 +12,7 @@ const ROLLOUTS_STYLE = `
 .agl-list tr[data-is=failed] td { color: var(--bad); } .agl-pages { display: flex; gap: 8px; align-items: center; margin-top: 6px; color: var(--dim); }
 .agl-rollouts { container-type: inline-size; }
 @container (max-width: 520px) { .agl-list th:nth-child(n+5), .agl-list td:nth-child(n+5) { display: none; } }`;
-const LIST_COLUMNS = [["step", 72], ["asked", 0], ["reward", 70], ["status", 90], ["attempts", 66], ["took", 70]];
+const LIST_COLUMNS = [["step", 72], ["asked", 0], ["reward", 70], ["status", 104], ["attempts", 66], ["took", 70]];
 const LIST_STATUSES = ["", "queuing", "preparing", "running", "succeeded", "failed", "requeuing", "cancelled"];
 
 function list_row(r, open) {
