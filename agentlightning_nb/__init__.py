@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 
 def load_ipython_extension(shell: Any) -> None:
-    "Let rollouts and runs display themselves. Importing the package in a notebook does this already."
+    "Let rollouts and runs display themselves, and give `%lightning`. Importing the package in a notebook does this already."
 
     def show(name: str) -> Any:  # the widgets are imported when something is shown, not before
         return lambda *args: getattr(import_module("agentlightning_nb.widgets.show"), name)(*args)
@@ -18,6 +18,29 @@ def load_ipython_extension(shell: Any) -> None:
     formatter.formatters["text/html"].for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_html"))
     formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_bundle"))
     formatter.ipython_display_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_display"))
+    rescored = "agentlightning_nb.views.rescoring", "Rescored"
+    formatter.formatters["text/html"].for_type_by_name(*rescored, show("rescored_html"))
+    formatter.formatters["text/plain"].for_type_by_name(*rescored, show("rescored_pretty"))
+    _lazy_magics(shell)
+
+
+def _lazy_magics(shell: Any) -> None:
+    "Magics that import their room when they are first used."
+
+    def used(kind: str) -> Any:
+        def first(line: str, cell: str | None = None) -> Any:
+            import_module("agentlightning_nb.magics").register(shell)
+            return shell.run_line_magic(kind, line) if cell is None else shell.run_cell_magic(kind, line, cell)
+
+        return first
+
+    shell.register_magic_function(used("lightning"), "line_cell", "lightning")
+    shell.register_magic_function(used("reward"), "cell", "reward")
+    shell.set_hook("complete_command", _complete_lightning, re_key=r"^%{1,2}lightning")
+
+
+def _complete_lightning(shell: Any, event: Any) -> list[str]:
+    return import_module("agentlightning_nb.magics").completions(event)
 
 
 def _in_ipython() -> Any:

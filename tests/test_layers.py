@@ -18,6 +18,7 @@ ROWS = [
     "runner optimising rl engines proxy routes servers event_routes plots page page_routes",
     "workers server algorithms run testing simulated rewards",
     "trainer widgets",
+    "doctor",
     "magics demo",
     "cli",
 ]

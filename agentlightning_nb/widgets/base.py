@@ -25,6 +25,7 @@ class Panel(anywidget.AnyWidget):
 
     params = traitlets.Dict().tag(sync=True)  # what is shown
     first = traitlets.Dict().tag(sync=True)  # the answer to begin with
+    _pool: ThreadPoolExecutor | None = None  # made at the first question
 
     def __init__(
         self,
@@ -33,7 +34,6 @@ class Panel(anywidget.AnyWidget):
         first: Mapping[str, Any] | None = None,
     ):
         self.store = store
-        self._pool: ThreadPoolExecutor | None = None
         super().__init__(params=dict(params or {}), first=dict(first or {}))
         self.on_msg(self._received)
 
