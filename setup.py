@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-EXTRAS = ["train", "notebook", "prompts", "gpu", "clients", "dev", "docs"]
+EXTRAS = ["train", "notebook", "prompts", "sft", "gpu", "clients", "dev", "docs"]
 
 parser = ConfigParser(delimiters=["="], interpolation=None)
 parser.read(HERE / "settings.ini", encoding="utf-8")

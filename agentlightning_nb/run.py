@@ -11,11 +11,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 
+from .datasets import Chosen, Example, Selection, choose, examples
 from .errors import NotFoundError, RunError
 from .optimising import Asker, Messages, Told, Versions
 from .runner import task_metadata
@@ -298,6 +299,14 @@ class TrainingRun:
             run_id=None if everywhere else self.run_id, status_in=["succeeded", "failed"], sort_by="start_time"
         )
         return [r for r in found if r.mode is not None]
+
+    def choose(self, selection: Selection) -> list[Chosen]:
+        "The rollouts of the store that a selection keeps; none that this run validates on."
+        return choose(self.store, selection, apart=self.val_tasks)
+
+    def examples(self, chosen: Sequence[Chosen]) -> Iterator[Example]:
+        "What the chosen rollouts say, a few read at a time."
+        return examples(self.store, chosen)
 
     def as_rollouts(self, rows: Sequence[AttemptedRollout], tasks: Sequence[AgentLightningTask]) -> list[LitRollout]:
         "Recorded rows, with the task of each, as `collect` gives them; their resources are left out."

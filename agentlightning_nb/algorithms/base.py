@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
+from ..datasets import Chosen, Example, Selection
 from ..errors import BadRequestError, NotFoundError
 from ..optimising import Messages, Told
 from agentlightning_nb.types import (
@@ -92,6 +93,12 @@ class Run(Protocol):
 
     def recorded(self, *, everywhere: bool = False) -> list[AttemptedRollout]:
         "What has ended of this run's rollouts, or of all in the store, oldest first."
+
+    def choose(self, selection: Selection) -> list[Chosen]:
+        "The rollouts of the store that a selection keeps; none that this run validates on."
+
+    def examples(self, chosen: Sequence[Chosen]) -> Iterator[Example]:
+        "What the chosen rollouts say, a few read at a time."
 
     def as_rollouts(self, rows: Sequence[AttemptedRollout], tasks: Sequence[AgentLightningTask]) -> list[LitRollout]:
         "Recorded rows as `collect` gives them."
@@ -199,6 +206,7 @@ BUILT_IN = {
     "apo": "agentlightning_nb.algorithms.apo:APO",
     "gepa": "agentlightning_nb.algorithms.gepa:GEPA",
     "grpo": "agentlightning_nb.algorithms.grpo:GRPO",
+    "sft": "agentlightning_nb.algorithms.sft:SFT",
 }
 GROUP = "agentlightning_nb.algorithms"
 
@@ -208,10 +216,13 @@ def algorithm_names() -> list[str]:
     return sorted({*BUILT_IN, *(e.name for e in entry_points(group=GROUP))})
 
 
-def as_algorithm(algorithm: Any) -> Algorithm:  # an Algorithm, an object with optimize_step, or a name
+def as_algorithm(algorithm: Any) -> Algorithm:  # an Algorithm, an object with optimize_step, a name, or a list of these
     "The algorithm; a name that nobody registered lists the known ones."
     if isinstance(algorithm, str):
         return named_algorithm(algorithm)
+    if isinstance(algorithm, list | tuple) and algorithm:
+        chain = importlib.import_module("agentlightning_nb.algorithms.chain").Chain
+        return chain(tuple(map(as_algorithm, algorithm)))
     if hasattr(algorithm, "optimize_step"):
         return OptimizeSteps(algorithm)
     if not inspect.isclass(algorithm) and callable(getattr(algorithm, "run", None)):
