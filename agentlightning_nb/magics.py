@@ -19,6 +19,7 @@ from typing import Any
 from .client import LightningClient
 from .doctor import doctor
 from .errors import BadRequestError, LightningError, NotFoundError
+from .export import export_run
 from .litagent import LitAgent
 from .page import table
 from .server import AgentLightningServer
@@ -127,10 +128,24 @@ def make_parser() -> Parser:
         (("--endpoint",), {"help": "an OpenAI-compatible URL"}),
         (("--quick",), {"action": "store_true", "help": "without the two smoke rollouts"}),
     )
+    command("export", "a run as one HTML file that opens anywhere", (("path",), {}), run)
     return parser
 
 
-COMMANDS = ("start", "status", "stop", "rollouts", "inspect", "rewards", "diff", "compare", "fit", "dev", "doctor")
+COMMANDS = (
+    "start",
+    "status",
+    "stop",
+    "rollouts",
+    "inspect",
+    "rewards",
+    "diff",
+    "compare",
+    "fit",
+    "dev",
+    "doctor",
+    "export",
+)
 
 # %% ../nbs/33_magics.ipynb #ea604aad
 class Lightning:
@@ -311,6 +326,16 @@ class Lightning:
         "What is wrong, and what to do."
         model = self.names.get(args.model, args.model) if args.model else None
         return doctor(model=model, endpoint=args.endpoint, smoke=not args.quick)
+
+    def export(self, args: argparse.Namespace) -> Told:
+        "A run as one file."
+        store = self.store(args)
+        run_id = self._run(store, args)
+        export_run(store, run_id, args.path)
+        size = Path(args.path).stat().st_size / 1e6
+        return Told(
+            f"Wrote {run_id} to {args.path} ({size:.1f} MB). It opens in any browser, without a kernel or the network."
+        )
 
     def rescored(self, line: str, defined: Sequence[Any]) -> Rescored:
         "What the function that a cell defines says of the stored rollouts."

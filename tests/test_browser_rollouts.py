@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from agentlightning_nb.export import export_run
 from agentlightning_nb.page import esm
 from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import AttemptError, Span
@@ -113,4 +114,30 @@ def test_filters_and_sorting_ask_the_store(browser, store):
     page.keyboard.type("nothing-has-this")
     page.get_by_text("No rollout fits.").wait_for()
     assert page.mistakes == []
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_run_as_one_file_opens_from_disk_without_a_network(browser, store, tmp_path, scheme):
+    path = export_run(store, "run-1", tmp_path / "run.html", rollouts=60)
+    page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
+    page.mistakes = []
+    page.on("pageerror", lambda e: page.mistakes.append(str(e)))
+    page.on("console", lambda m: m.type == "error" and page.mistakes.append(m.text))
+    page.on("request", lambda r: r.url.startswith("http") and page.mistakes.append(r.url))
+    page.goto(path.as_uri())
+    page.get_by_text("60 of 120 rollouts are in this file: the worst, the best and the last.").wait_for()
+    page.locator("polyline.agl-train").first.wait_for()
+    page.get_by_text("1 to 50 of 60").wait_for()
+    page.screenshot(path=SHOTS / f"exported-{scheme}.png", full_page=True)
+    page.get_by_label("sort").select_option("best")
+    page.locator(".agl-list tr", has_text="119 + 119?").click()
+    page.locator(".agl-turn", has_text="119 + 119?").first.wait_for()
+    for tab, there in (("Trace", ".agl-span"), ("Tokens", ".agl-tokens b"), ("Exact", ".agl-turn pre")):
+        page.get_by_role("tab", name=tab).click()
+        page.locator(there).first.wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_label("status").select_option("failed")
+    page.locator(".agl-list tr[data-is=failed]").first.wait_for()
+    assert page.locator("img").count() == 0 and page.mistakes == []
     page.close()

@@ -15,7 +15,7 @@ ROWS = [
     "datasets",
     "store client tracer litagent otlp dialects",
     "views",
-    "runner optimising rl engines proxy routes servers event_routes plots page page_routes",
+    "runner optimising rl engines proxy routes servers event_routes plots page page_routes export",
     "workers server algorithms run testing simulated rewards",
     "trainer widgets",
     "doctor",
@@ -32,6 +32,7 @@ BESIDE |= {
     ("optimising", "runner"),
     ("simulated", "testing"),
     ("page_routes", "page"),
+    ("export", "page"),
 }  # inside one row, in this direction only
 
 

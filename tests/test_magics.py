@@ -139,6 +139,15 @@ def test_a_reward_cell_rescores_what_is_stored(shell, told):
         shell.run_cell_magic("reward", "", "x = 1")
 
 
+def test_a_run_is_exported_as_one_file(shell, told, tmp_path):
+    said = shell.run_line_magic("lightning", "export run.html").says
+    text = (tmp_path / "run.html").read_text()
+    assert "It opens in any browser" in said and "4 of 4 rollouts are in this file." in text and HOSTILE not in text
+    assert (
+        "No run run-x" in usage_error(shell, "export --run run-x other.html") and not (tmp_path / "other.html").exists()
+    )
+
+
 def test_commands_and_their_options_complete(shell):
     complete = lambda line: shell.complete(None, line, len(line))[1]  # noqa: E731
     assert complete("%lightning ro") == ["rollouts"] and "inspect" in complete("%lightning ")
