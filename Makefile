@@ -47,7 +47,7 @@ clean:                       ## what the other targets made, the demo's store an
 	touch $@
 
 .venv/.test: .venv/.python $(SETUP)
-	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,clients,dev,docs]' || $(BIN)/pip install -q -e '.[train,notebook,clients,dev,docs]'
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,clients,sft,dev,docs]' || $(BIN)/pip install -q -e '.[train,notebook,clients,sft,dev,docs]'
 	touch $@ .venv/.demo
 
 # ten seconds, 640 MB; what hangs is given up after ten minutes where there is a `timeout`

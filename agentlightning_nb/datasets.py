@@ -144,10 +144,12 @@ class Example(NamedTuple):
 
 
 def corrected(messages: Sequence[dict[str, Any]], answer: str) -> list[dict[str, Any]]:
-    "The conversation with another last answer."
+    "The conversation with another last answer; nothing when nothing was recorded of it."
     kept = list(messages)
     if kept and kept[-1].get("role") == "assistant":
         kept.pop()
+    if not kept:
+        return []
     return [*kept, {"role": "assistant", "content": answer}]
 
 
