@@ -26,8 +26,8 @@ HEAVY = [
     "google.protobuf",
     "opentelemetry.proto",
 ]
-TRAIN = ("rl", "engines/torch", "engines/decoding", "algorithms/grpo")  # the extra `train`
-NOTEBOOK = ("widgets",)  # the extra `notebook`
+TRAIN = ("rl", "engines/torch", "engines/decoding", "algorithms/grpo", "algorithms/sft")  # the extra `train`
+NOTEBOOK = ("widgets", "magics")  # the extra `notebook`
 
 
 def core_rooms() -> list[str]:

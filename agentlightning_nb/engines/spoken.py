@@ -25,9 +25,6 @@ STUMBLES = (*ABSENT, 500)  # and when nobody thought of it
 class NotSpoken(LightningError):
     "The endpoint does not speak the dialect; nothing was asked of a model."
 
-    def __init__(self, route: str):
-        super().__init__(f"The endpoint does not speak {route}.")
-
 
 async def speaks(engine: Any, route: str) -> bool:
     "Whether it is worth asking the engine on this route in the dialect of the route."
@@ -68,7 +65,7 @@ class Spoken:
         except UpstreamError as e:
             raise self._unknown(e) from e
         if not self.native.is_answer(told):
-            raise NotSpoken(self.route)
+            raise self._not_spoken()
         return self._reply(told, tried)
 
     async def stream(
@@ -82,7 +79,7 @@ class Spoken:
                 async for raw, event in events:
                     if isinstance(event, dict):
                         if not begun and not event.get("error") and not self.native.is_answer(event):
-                            raise NotSpoken(self.route)
+                            raise self._not_spoken()
                         begun, over = True, gathering.add(event)
                     if gathering.failure is not None:
                         self.last_words = raw
@@ -93,7 +90,7 @@ class Spoken:
             except UpstreamError as e:
                 raise (e if begun else self._unknown(e)) from e
         if not begun:
-            raise NotSpoken(self.route)
+            raise self._not_spoken()
         if not over:
             raise ServerError(f"{self.engine.base_url} broke off: its stream of {self.route} has no end.")
         yield self._reply(gathering.answer or {}, 0)
@@ -106,9 +103,12 @@ class Spoken:
         self.engine.speaks[self.route] = True
         return Reply(self.native.completion(told), [], [], None, retries=tried, told=told)
 
+    def _not_spoken(self) -> NotSpoken:
+        return NotSpoken(f"The endpoint does not speak {self.route}.")
+
     def _unknown(self, error: UpstreamError) -> Exception:
         known = self.engine.speaks.get(self.route)
-        return NotSpoken(self.route) if error.status in STUMBLES and not known else error
+        return self._not_spoken() if error.status in STUMBLES and not known else error
 
     def close(self) -> None:
         "The endpoint's connections are kept for other calls."

@@ -339,8 +339,10 @@ def change_attempt(turn: Turn, rollout_id: str, attempt_id: str, changes: Mappin
             "UPDATE attempt SET metadata = ? WHERE attempt_id = ?",
             (as_metadata(changes["metadata"]), attempt.attempt_id),
         )
-    for name in ("worker_id", "last_heartbeat_time"):
+    for name, kinds in (("worker_id", str), ("last_heartbeat_time", float | int)):
         if name in changes:
+            if changes[name] is not None and not isinstance(changes[name], kinds):
+                raise BadRequestError(f"{name} is {changes[name]!r:.80}, a {type(changes[name]).__name__}.")
             turn.execute(f"UPDATE attempt SET {name} = ? WHERE attempt_id = ?", (changes[name], attempt.attempt_id))
     if changes.get("worker_id") and attempt.status in ACTIVE:
         note_worker(turn, changes["worker_id"], busy=(rollout_id, attempt.attempt_id))
