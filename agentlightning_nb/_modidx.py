@@ -1591,6 +1591,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'agentlightning_nb/rl/policy.py'),
                                              'agentlightning_nb.rl.policy.Policy._backward': ( 'rl/policy.html#policy._backward',
                                                                                                'agentlightning_nb/rl/policy.py'),
+                                             'agentlightning_nb.rl.policy.Policy._not_finite': ( 'rl/policy.html#policy._not_finite',
+                                                                                                 'agentlightning_nb/rl/policy.py'),
                                              'agentlightning_nb.rl.policy.Policy._scores': ( 'rl/policy.html#policy._scores',
                                                                                              'agentlightning_nb/rl/policy.py'),
                                              'agentlightning_nb.rl.policy.Policy._shared_scores': ( 'rl/policy.html#policy._shared_scores',

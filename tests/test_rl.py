@@ -12,6 +12,7 @@ pytest.importorskip("transformers")
 
 from agentlightning_nb.algorithms.grpo import kept_rows, training_rows  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
+from agentlightning_nb.errors import RunError  # noqa: E402
 from agentlightning_nb.rl.advantages import group_advantages  # noqa: E402
 from agentlightning_nb.rl.losses import clipped_surrogate, normalised  # noqa: E402
 from agentlightning_nb.rl.policy import Policy, one_thread  # noqa: E402
@@ -194,6 +195,18 @@ def test_when_all_answers_were_cut_off_nothing_moves(tokenizer):
     before = weights(policy.model)
     told = policy.update(some_rows(policy, finish_reason="length"))
     assert told["skipped"] == 1.0 and torch.equal(weights(policy.model), before)
+
+
+def test_a_loss_that_is_no_number_names_its_rollouts_and_leaves_the_weights(tokenizer):
+    policy = Policy(make_model(tokenizer), tokenizer)
+    rows = some_rows(policy)
+    policy.update(rows)
+    before, updates = weights(policy.model), policy.updates
+    broken = [replace(rows[0], rollout_id="ro-bad", advantage=float("nan")), *rows[1:]]
+    with pytest.raises(RunError, match="not finite.* from rollouts: ro-bad[.]"):
+        policy.update(broken)
+    assert torch.equal(weights(policy.model), before) and policy.updates == updates
+    assert policy.update(rows)["grad_norm"] > 0  # and it can go on
 
 
 def test_rows_without_an_advantage_are_not_computed(tokenizer):

@@ -7,6 +7,7 @@ __all__ = ['micro_batches', 'why_dropped', 'trainable', 'padded', 'Policy', 'one
 
 # %% ../../nbs/rl/policy.ipynb #73d12ed7
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import RunError
 from .llama import FlatLlama, is_flat
 from .losses import clipped_surrogate, normalised
 from .optim import Optimizers, make_optimizer
@@ -121,7 +123,7 @@ class Policy:
 
     def update(self, rows: Sequence[TrainingRow], *, rate: float = 1.0) -> dict[str, float]:
         """One optimizer step on the rows, at `rate` times the learning rates; its metrics. Rows of zero advantage and truncated answers are left out, and with nothing left
-        the weights stay as they are, momentum included."""
+        the weights stay as they are, momentum included. A loss or gradient that is not finite raises a `RunError` before the weights are touched."""
         used = trainable(rows, train_truncated=self.train_truncated)
         self.seen = {}
         metrics = {"rows": float(len(rows)), "rows_used": float(len(used))}
@@ -133,6 +135,9 @@ class Policy:
         for batch in micro_batches(used, self.micro_batch_tokens):
             totals += self._backward(batch, tokens)
         norm = torch.nn.utils.clip_grad_norm_(list(self.optimizer.parameters), self.max_grad_norm)
+        if not (norm.isfinite() and totals.isfinite().all()):
+            self.optimizer.zero_grad()
+            raise RunError(self._not_finite(used, float(totals[0]), float(norm)))
         self.updates += 1
         self.optimizer.step(scale=rate * min(1.0, self.updates / max(self.warmup, 1)))
         loss, clipped, entropy, gap, kl = totals.tolist()
@@ -144,6 +149,17 @@ class Policy:
             "kl": kl / tokens,
         }
         return metrics | told | {"grad_norm": float(norm), "tokens": tokens}
+
+    def _not_finite(self, rows: Sequence[TrainingRow], loss: float, norm: float) -> str:
+        "What to say of a step whose loss or gradient is no number, with the rollouts that it came from."
+        seen = {id(r): (r.advantage, *r.behaviour_logprobs, *self.seen[id(r)]) for r in rows}
+        wrong = [r.rollout_id for r in rows if not all(map(math.isfinite, seen[id(r)]))]
+        found = list(dict.fromkeys(wrong or [r.rollout_id for r in rows]))
+        named = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+        return (
+            f"Loss {loss:g} and gradient norm {norm:g} are not finite, so this step is not taken and the weights stay as they were. "
+            f"It came from rollouts: {named}. A smaller learning rate often helps; open them to see what they were paid for."
+        )
 
     def _backward(self, batch: Sequence[TrainingRow], tokens: float) -> Tensor:
         "Gradients of one micro-batch, normalised by the tokens of the whole step; sums for the metrics."
