@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -99,7 +100,16 @@ def operations(server):
     return [(m.upper(), p) for p, by in paths.items() for m in by if not WAITS.search(p)]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = int(os.environ.get("FUZZ", 0))  # FUZZ=5000 draws others each time; CI draws the same ones
+
+
+@settings(
+    max_examples=EXAMPLES or 400,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@pytest.mark.timeout(120 + EXAMPLES)
 @given(data=st.data())
 def test_any_json_to_any_route_is_answered_in_words(server, data):
     method, template = data.draw(st.sampled_from(operations(server)))

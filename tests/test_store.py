@@ -370,3 +370,15 @@ def test_many_spans_with_one_that_is_wrong_are_none(store):
     with pytest.raises(NotFoundError):
         store.add_many_spans([a_span(row), wrong])
     assert list(store.query_spans(row.rollout_id)) == []
+
+
+def test_what_a_worker_tells_is_checked_before_it_is_kept(store):
+    "A row that cannot be read back would break every later question about workers."
+    row = claimed(store)
+    for wrong in ([], "busy", 1):
+        with pytest.raises(BadRequestError, match="heartbeat_stats"):
+            store.update_worker("w", wrong)
+    for wrong in ({"worker_id": 7}, {"last_heartbeat_time": "soon"}):
+        with pytest.raises(BadRequestError, match=next(iter(wrong))):
+            store.update_attempt(row.rollout_id, row.attempt.attempt_id, **wrong)
+    assert [(w.worker_id, w.heartbeat_stats) for w in store.query_workers()] == [("w", None)]

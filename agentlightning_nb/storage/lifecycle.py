@@ -339,11 +339,13 @@ def change_attempt(turn: Turn, rollout_id: str, attempt_id: str, changes: Mappin
             "UPDATE attempt SET metadata = ? WHERE attempt_id = ?",
             (as_metadata(changes["metadata"]), attempt.attempt_id),
         )
-    for name, kinds in (("worker_id", str), ("last_heartbeat_time", float | int)):
-        if name in changes:
-            if changes[name] is not None and not isinstance(changes[name], kinds):
-                raise BadRequestError(f"{name} is {changes[name]!r:.80}, a {type(changes[name]).__name__}.")
-            turn.execute(f"UPDATE attempt SET {name} = ? WHERE attempt_id = ?", (changes[name], attempt.attempt_id))
+    told = {name: changes[name] for name in ("worker_id", "last_heartbeat_time") if name in changes}
+    if told:
+        checked = as_record(Attempt, attempt.model_dump() | told)
+        turn.execute(
+            "UPDATE attempt SET worker_id = ?, last_heartbeat_time = ? WHERE attempt_id = ?",
+            (checked.worker_id, checked.last_heartbeat_time, attempt.attempt_id),
+        )
     if changes.get("worker_id") and attempt.status in ACTIVE:
         note_worker(turn, changes["worker_id"], busy=(rollout_id, attempt.attempt_id))
     if changes.get("status") is not None:
@@ -464,7 +466,7 @@ def worker_alive(turn: Turn, worker_id: str, stats: Mapping[str, Any] | None) ->
     turn.execute(
         """INSERT INTO worker (worker_id, status, heartbeat_stats, last_heartbeat_time) VALUES (?1, 'unknown', ?2, ?3)
            ON CONFLICT (worker_id) DO UPDATE SET heartbeat_stats = coalesce(?2, heartbeat_stats), last_heartbeat_time = ?3""",
-        (worker_id, None if stats is None else to_json(stats), turn.now),
+        (worker_id, as_metadata(stats, "heartbeat_stats"), turn.now),
     )
     held = turn.execute(f"{SELECT_ATTEMPT} WHERE a.worker_id = ? AND a.end_time IS NULL", (worker_id,)).fetchall()
     for row in held:

@@ -87,10 +87,13 @@ def as_record(
         raise BadRequestError(f"{kind.__name__}.{where}: {first['msg']} (got {first['input']!r:.80})") from e
 
 
-def as_metadata(metadata: Any) -> str | None:
-    "Metadata as JSON text."
+def as_metadata(
+    metadata: Any,
+    name: str = "metadata",  # of the field
+) -> str | None:
+    "A mapping, or None, as JSON text; a `BadRequestError` of anything else."
     if metadata is not None and not isinstance(metadata, Mapping):
-        raise BadRequestError(f"metadata is a {type(metadata).__name__}; give a dict or None.")
+        raise BadRequestError(f"{name} is a {type(metadata).__name__}; give a dict or None.")
     return None if metadata is None else to_json(metadata)
 
 
