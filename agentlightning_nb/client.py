@@ -30,6 +30,7 @@ from .events import Event, Listener, read_events
 from .storage.annotations import Annotation, as_annotation
 from .storage.training import StepRow
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, error_from_json, need
+from .storage.queries import SpanQuery
 from agentlightning_nb.types import (
     AgentLightningTask,
     Attempt,
@@ -493,6 +494,10 @@ class LightningClient:
             sort_order=sort_order,
             **query,
         )
+
+    def spans_json(self, asked: SpanQuery) -> str:
+        "What `query_spans` finds, as the JSON text of the wire."
+        return to_json(self._post("/spans/search", given(**asked._asdict()))).decode()
 
     def query_triplets(self, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
         "The triplets of each rollout's last attempt, in order of calling."

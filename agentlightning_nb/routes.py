@@ -25,6 +25,7 @@ from .otlp.bodies import JSON, LIMIT, error_answer, media_type_of
 from .otlp.bodies import answer as otlp_answer
 from .otlp.conventions import normalised
 from .otlp.intake import decode, keep
+from .storage.queries import SpanQuery
 from .storage.rows import as_record
 from .store import LightningStore
 from agentlightning_nb.types import (
@@ -198,6 +199,7 @@ AWAITED = frozenset(
     {
         "enqueue_many_rollouts",
         "dequeue_many_rollouts",
+        "update_attempt",
         "finish_attempt",
         "heartbeat",
         "wait_for_rollouts",
@@ -220,6 +222,10 @@ class Verbs:
         if self.local and verb in AWAITED:
             return await asyncio.wrap_future(self.store.submit(verb, *args, **kwargs))
         return await asyncio.to_thread(getattr(self.store, verb), *args, **kwargs)
+
+    async def spans(self, query: dict[str, Any]) -> Response:
+        "A page of spans."
+        return Response(await self("spans_json", SpanQuery(**query)), media_type="application/json")
 
     def reopen(self) -> None:
         "Long polls are welcome, again after `stop`."
@@ -384,11 +390,11 @@ def add_span_routes(app: FastAPI, verbs: Verbs) -> None:
         query = query_of(request, ("rollout_id", *SPANS))
         if "rollout_id" not in query:
             raise BadRequestError("The query lacks rollout_id.")
-        return answer(await verbs("query_spans", **query))
+        return await verbs.spans(query)
 
     @app.post("/v1/agl/spans/search")
     async def search(request: Request) -> Response:
-        return answer(await verbs("query_spans", **checked(await fields_of(request, *SPANS, needed=("rollout_id",)))))
+        return await verbs.spans(checked(await fields_of(request, *SPANS, needed=("rollout_id",))))
 
     @app.post("/v1/agl/spans/next")
     async def number(request: Request) -> Response:

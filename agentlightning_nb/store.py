@@ -405,42 +405,29 @@ class LightningStore:
         sort_order: str = "asc",
     ) -> PaginatedResult:
         "Spans of a rollout, attempt by attempt in the order of their numbers."
-        latest = "s.attempt_id = (SELECT attempt_id FROM rollout WHERE rollout_id = ?)"
-        of_attempt = (
-            queries.Where(latest, (rollout_id,)) if attempt_id == "latest" else equal("s.attempt_id", attempt_id)
+        asked = queries.SpanQuery(
+            rollout_id,
+            attempt_id,
+            trace_id=trace_id,
+            trace_id_contains=trace_id_contains,
+            span_id=span_id,
+            span_id_contains=span_id_contains,
+            parent_id=parent_id,
+            parent_id_contains=parent_id_contains,
+            name=name,
+            name_contains=name_contains,
+            filter_logic=filter_logic,
+            limit=limit,
+            offset=offset,
+            sort_by=sort_by,
+            sort_order=sort_order,
         )
-        of_rollout = queries.Where(
-            "s.attempt_id IN (SELECT attempt_id FROM attempt WHERE rollout_id = ?)", (rollout_id,)
-        )
-        filters = [
-            equal("s.trace_id", trace_id),
-            contains("s.trace_id", trace_id_contains),
-            equal("s.span_id", span_id),
-            contains("s.span_id", span_id_contains),
-            equal("s.parent_id", parent_id),
-            contains("s.parent_id", parent_id_contains),
-            equal("s.name", name),
-            contains("s.name", name_contains),
-        ]
-        where = both(combined([of_rollout, of_attempt]), combined(filters, filter_logic))
-        columns = {
-            c: f"s.{c}"
-            for c in ("sequence_id", "trace_id", "span_id", "parent_id", "name", "start_time", "end_time", "attempt_id")
-        }
-        return self._read(
-            lambda conn: queries.page(
-                conn,
-                rows.SELECT_SPAN,
-                where,
-                rows.span_of,
-                sort_by=sort_by,
-                columns=columns,
-                default="s.rowid",
-                sort_order=sort_order,
-                limit=limit,
-                offset=offset,
-            )
-        )
+        return self._read(lambda conn: asked.page(conn, rows.span_of))
+
+    def spans_json(self, asked: queries.SpanQuery) -> str:
+        "What `query_spans` finds, as the JSON text of the wire; several times cheaper, since no records are made."
+        page = self._read(lambda conn: asked.page(conn, rows.span_text))
+        return f'{{"items":[{",".join(page.items)}],"limit":{page.limit},"offset":{page.offset},"total":{page.total}}}'
 
     def query_triplets(self, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
         "The triplets of each rollout's last attempt, in order of calling."

@@ -9,7 +9,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types background migrations asgi logs metrics",
+    "errors types background migrations asgi logs metrics express",
     "storage events",
     "adapters",
     "datasets",
@@ -24,7 +24,7 @@ ROWS = [
 ]
 ROW = {room: i for i, rooms in enumerate(ROWS) for room in rooms.split()}
 BESIDE = {("types", "errors"), ("background", "errors"), ("migrations", "errors"), ("asgi", "errors")}
-BESIDE |= {("logs", "asgi"), ("background", "asgi")}
+BESIDE |= {("logs", "asgi"), ("background", "asgi"), ("express", "asgi"), ("express", "errors")}
 BESIDE |= {
     ("litagent", "tracer"),
     ("proxy", "engines"),

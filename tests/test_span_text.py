@@ -1,0 +1,47 @@
+"Spans read as text are the spans read as records, whatever is in them."
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentlightning_nb.storage.rows import span_of, span_row, span_text
+from agentlightning_nb.types import Span
+
+words = st.text(max_size=6)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(words, v, max_size=3),
+    max_leaves=6,
+)
+ids = st.lists(st.integers(0, 2**31 - 1), max_size=4)
+spans = st.builds(
+    Span,
+    rollout_id=words,
+    attempt_id=words,
+    sequence_id=st.integers(0, 9),
+    trace_id=words,
+    span_id=words,
+    parent_id=st.none() | words,
+    name=words,
+    status=st.fixed_dictionaries(
+        {"status_code": st.sampled_from(["OK", "UNSET", "ERROR"]), "description": st.none() | words}
+    ),
+    attributes=st.dictionaries(words, values, max_size=3)
+    | st.fixed_dictionaries({"prompt_token_ids": ids, "response_token_ids": ids})
+    | st.builds(lambda n: {"response_token_ids": [1] * n, "response_logprobs": [-0.1] * n}, st.integers(1, 4)),
+    events=st.lists(st.fixed_dictionaries({"name": words}, optional={"attributes": st.just({"a": 1})}), max_size=2),
+    links=st.lists(st.fixed_dictionaries({"context": st.just({"trace_id": "t", "span_id": "s"})}), max_size=1),
+    start_time=st.none() | st.floats(0, 2e9),
+    end_time=st.none() | st.floats(0, 2e9),
+    context=st.none() | st.just({"trace_id": "t", "span_id": "s"}),
+    parent=st.none() | st.just({"trace_id": "t", "span_id": "s"}),
+    resource=st.just({}) | st.just({"attributes": {"service.name": "x"}, "schema_url": "u"}),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(spans)
+def test_a_span_as_text_is_the_record_as_json(span):
+    row = span_row(span)
+    assert json.loads(span_text(row)) == json.loads(span_of(row).model_dump_json())
