@@ -130,17 +130,32 @@ async def gone(receive: Receive) -> None:
 
 async def until_gone(items: AsyncIterator[Any], receive: Receive) -> AsyncIterator[Any]:
     "The items, until there are no more or the caller has left."
+    task, waiting, left = asyncio.current_task(), False, False
     leaving = asyncio.ensure_future(gone(receive))
-    following: asyncio.Future | None = None
+
+    def leave(_: Any) -> None:
+        nonlocal left
+        left = True
+        if waiting:
+            task.cancel()  # as asyncio.timeout does: no task is made for every item
+
+    leaving.add_done_callback(leave)
+    before = task.cancelling()
     try:
-        while True:
-            following = asyncio.ensure_future(anext(items, None))
-            await asyncio.wait((following, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not following.done() or (item := following.result()) is None:
+        while not left:
+            waiting = True
+            try:
+                item = await anext(items, None)
+            except asyncio.CancelledError:
+                if left and task.uncancel() <= before:
+                    return
+                raise
+            finally:
+                waiting = False
+            if item is None:
                 return
             yield item
+            await asyncio.sleep(0)  # one turn for everybody else, or a burst of items keeps them all waiting
     finally:
+        leaving.remove_done_callback(leave)
         leaving.cancel()
-        if following is not None and not following.done():
-            following.cancel()
-            await asyncio.wait((following,))
