@@ -53,6 +53,7 @@ from agentlightning_nb.errors import (
     TransitionError,
 )
 from .metrics import CallCounts
+from .storage.rows import from_json
 from .store import LightningStore
 from .types import LLM, Span
 
@@ -226,7 +227,7 @@ class Proxy:
     async def _answer(self, match: re.Match, headers: Headers, receive: Receive, send: Send) -> None:
         raw = await read_body(receive)
         try:
-            body = json.loads(raw)
+            body = from_json(raw)
         except (ValueError, RecursionError) as e:
             raise BadRequestError(f"The body is no JSON: {e}") from e
         if not isinstance(body, dict):

@@ -488,8 +488,9 @@ class LightningStore:
 
     def get_rollout_by_id(self, rollout_id: str) -> AttemptedRollout | Rollout | None:
         "The rollout, or None."
-        found = self.query_rollouts(rollout_id_in=[rollout_id]).items
-        return found[0] if found else None
+        sql = f"{rows.SELECT_ROLLOUT} WHERE r.rollout_id = ?"
+        row = self._read(lambda conn: conn.execute(sql, (rollout_id,)).fetchone())
+        return None if row is None else rows.rollout_of(row)
 
     def query_attempts(
         self,

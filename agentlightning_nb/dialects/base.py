@@ -6,10 +6,11 @@
 __all__ = ['Teller', 'Dialect', 'sse', 'text_of']
 
 # %% ../../nbs/dialects/base.ipynb #026dde63
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from ..storage.rows import to_json
 
 # %% ../../nbs/dialects/base.ipynb #0844d941
 class Teller(Protocol):
@@ -42,7 +43,7 @@ class Dialect:
 
 def sse(data: dict[str, Any], event: str | None = None) -> bytes:
     "A server-sent event."
-    return (f"event: {event}\n" if event else "").encode() + b"data: " + json.dumps(data).encode() + b"\n\n"
+    return (f"event: {event}\n" if event else "").encode() + b"data: " + to_json(data).encode() + b"\n\n"
 
 
 def text_of(content: Any) -> str:

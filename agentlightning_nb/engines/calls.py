@@ -7,13 +7,13 @@ __all__ = ['OPERATIONS', 'Binding', 'Call', 'Tries', 'call_span', 'failed_tries'
            'chunk_for_caller', 'openai_error']
 
 # %% ../../nbs/engines/calls.ipynb #7526638b
-import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from .base import Engine, Reply
 from ..errors import LightningError, ServerError
+from ..storage.rows import to_json
 from ..types import LLM, Event, Span, TraceStatus
 
 # %% ../../nbs/engines/calls.ipynb #b7bcd86d
@@ -81,12 +81,12 @@ def call_span(call: Call, reply: Reply | None, error: str | None = None) -> Span
         "agl.retry_count": max(call.retry_count, len(call.tries.failures) if call.tries else 0),
         "agl.dialect": call.dialect,
         "agl.streamed": bool(body.get("stream")),
-        "agl.request": json.dumps(call.asked or {k: v for k, v in body.items() if k not in ("messages", "tools")}),
+        "agl.request": to_json(call.asked or {k: v for k, v in body.items() if k not in ("messages", "tools")}),
     }
     if operation == "chat":
-        attributes["gen_ai.input.messages"] = json.dumps(body.get("messages"))
+        attributes["gen_ai.input.messages"] = to_json(body.get("messages"))
     if body.get("tools"):
-        attributes["gen_ai.tool.definitions"] = json.dumps(body["tools"])
+        attributes["gen_ai.tool.definitions"] = to_json(body["tools"])
     for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"):
         if body.get(name) is not None:
             attributes[f"gen_ai.request.{name}"] = body[name]
@@ -125,12 +125,12 @@ def reply_attributes(reply: Reply) -> dict[str, Any]:
     kept = reply.told or {k: v for k, v in reply.body.items() if k not in ("choices", "prompt_token_ids", "data")}
     attributes: dict[str, Any] = {
         "gen_ai.response.model": str(reply.body.get("model") or ""),
-        "agl.response": json.dumps(kept),
+        "agl.response": to_json(kept),
     }
     if choices:
         said = [c.get("message") or {"role": "assistant", "content": c.get("text")} for c in choices]
         attributes["gen_ai.response.finish_reasons"] = [c.get("finish_reason") for c in choices]
-        attributes["gen_ai.output.messages"] = json.dumps(said)
+        attributes["gen_ai.output.messages"] = to_json(said)
     for ours, theirs in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
         if usage.get(theirs) is not None:
             attributes[f"gen_ai.usage.{ours}"] = usage[theirs]
