@@ -33,6 +33,7 @@ from .event_routes import Ring, add_event_routes
 from .express import Express
 from .logs import Logged
 from .metrics import exposition, server_metrics
+from .page_routes import add_page_routes, page
 from .proxy import Proxy, openapi_paths
 from .routes import Verbs, add_routes, answer
 from .store import LightningStore
@@ -61,6 +62,8 @@ class Gate:
             if path != "/health":
                 check_token(self.token, scope["headers"])
         except (TooLargeError, UnauthorizedError) as e:
+            if path == "/" and scope["method"] == "GET" and isinstance(e, UnauthorizedError):
+                return await page(e.status)(scope, receive, send)  # it asks for the token
             return await send_json(send, e.status, error_to_json(e), CLOSE if isinstance(e, TooLargeError) else ())
         receive = receive if sized else limited(receive)
         if not await self.express(scope, receive, send):
@@ -120,6 +123,7 @@ def create_app(
     add_errors(app)
     add_routes(app, app.state.verbs)
     add_event_routes(app, app.state.ring)
+    add_page_routes(app, app.state.verbs)
 
     @app.get("/health")
     @app.get("/v1/agl/health")
@@ -145,7 +149,7 @@ def create_app(
 
     express.take(app)
     ours = app.openapi
-    app.openapi = lambda: (page := ours()) | {"paths": page["paths"] | openapi_paths()}
+    app.openapi = lambda: (document := ours()) | {"paths": document["paths"] | openapi_paths()}
     return app
 
 # %% ../nbs/12_server.ipynb #6c7df067

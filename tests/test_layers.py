@@ -32,6 +32,7 @@ BESIDE |= {
     ("optimising", "runner"),
     ("simulated", "testing"),
     ("page_routes", "page"),
+    ("page_routes", "routes"),
     ("export", "page"),
 }  # inside one row, in this direction only
 

@@ -40,6 +40,19 @@ function ask(model, question, params) { // a promise of the answer
   });
 }
 
+function source(send) { // a model as a component knows it, outside a kernel; `tell` hands on what `send` was asked for
+  const heard = {}, traits = { params: {} };
+  return {
+    get: (name) => traits[name],
+    set: (name, value) => { traits[name] = value; (heard[`change:${name}`] || []).slice().forEach((f) => f()); },
+    save_changes() {},
+    on: (name, f) => { (heard[name] = heard[name] || []).push(f); },
+    off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
+    tell: (id, told) => queueMicrotask(() => (heard["msg:custom"] || []).slice().forEach((f) => f({ id, ...told }))),
+    send,
+  };
+}
+
 function go(el, question, params) { // whoever embeds this shows the other view; true when somebody does
   return !el.dispatchEvent(new CustomEvent("agl-go", { bubbles: true, cancelable: true, detail: { question, params } }));
 }

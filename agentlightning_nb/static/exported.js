@@ -1,26 +1,18 @@
 // A run in a file: the same components, over answers that are part of the page. What was left out is said in words.
 
 function embedded(told) { // a model as a component knows it, whose answers stand in the page
-  const heard = {}, traits = { params: {} };
-  const tell = (id, answer) => queueMicrotask(() => (heard["msg:custom"] || []).slice().forEach((f) => f({ id, ...answer })));
   const listed = (p) => {
     const fits = told.rollouts.filter((r) => (!p.status || r.status === p.status) && (!p.mode || r.mode === p.mode) && (p.step === undefined || r.step === p.step) && r.rollout_id.includes(p.id_contains || ""));
     const by = { oldest: (a, b) => a.nr - b.nr, best: (a, b) => (b.reward ?? -1e9) - (a.reward ?? -1e9), worst: (a, b) => (a.reward ?? -1e9) - (b.reward ?? -1e9) }[p.sort] || ((a, b) => b.nr - a.nr);
     return { rollouts: fits.sort(by).slice(p.start, p.start + p.limit), start: p.start, total: fits.length };
   };
-  return {
-    get: (name) => traits[name],
-    set: (name, value) => { traits[name] = value; (heard[`change:${name}`] || []).slice().forEach((f) => f()); },
-    save_changes() {},
-    on: (name, f) => { (heard[name] = heard[name] || []).push(f); },
-    off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
-    send: ({ ask, params, id }) => {
-      const key = `${ask} ${JSON.stringify(Object.fromEntries(Object.entries(params || {}).sort()))}`;
-      if (ask === "rollouts") tell(id, { answer: listed(params) });
-      else if (Object.hasOwn(told.answers, key)) tell(id, { answer: told.answers[key] });
-      else tell(id, { error: `This is not part of the file. ${told.says} The store has it.` });
-    },
-  };
+  const model = source(({ ask, params, id }) => {
+    const key = `${ask} ${JSON.stringify(Object.fromEntries(Object.entries(params || {}).sort()))}`;
+    if (ask === "rollouts") model.tell(id, { answer: listed(params) });
+    else if (Object.hasOwn(told.answers, key)) model.tell(id, { answer: told.answers[key] });
+    else model.tell(id, { error: `This is not part of the file. ${told.says} The store has it.` });
+  });
+  return model;
 }
 
 function draw_exported(model, el) {

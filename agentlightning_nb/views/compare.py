@@ -6,7 +6,6 @@
 __all__ = ['compare_view', 'matrix_view']
 
 # %% ../../nbs/views/compare.ipynb #10b13a61
-from collections.abc import Sequence
 from typing import Any
 
 from ..errors import BadRequestError, NotFoundError
@@ -14,7 +13,7 @@ from .curves import reward_curve
 from .versions import ended_rollouts, mean_of
 
 # %% ../../nbs/views/compare.ipynb #32779b6f
-def compare_view(store: Any, runs: Sequence[str]) -> dict[str, Any]:
+def compare_view(store: Any, runs: list[str]) -> dict[str, Any]:
     "Of each run: points by mode, and the first, final and best of each mode with n and the half-width of its 95 % interval."
     if isinstance(runs, str) or not all(isinstance(r, str) for r in runs):
         raise BadRequestError("runs must be a list of run ids.")

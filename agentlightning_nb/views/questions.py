@@ -8,7 +8,10 @@ __all__ = ['QUESTIONS', 'answer']
 # %% ../../nbs/views/questions.ipynb #f875556a
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
+
+from pydantic import ValidationError, validate_call
 
 from ..errors import BadRequestError, NotFoundError
 from .compare import compare_view, matrix_view
@@ -53,4 +56,14 @@ def answer(
         raise BadRequestError(f"{question!r} takes {', '.join(names) or 'no parameters'}, not {unknown[0]!r}.")
     if missing := [p.name for p in taken if p.default is p.empty and given.get(p.name) is None]:
         raise BadRequestError(f"{question!r} needs {missing[0]!r}.")
-    return view(store, **given)
+    try:
+        return _checked(view)(store, **given)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadRequestError(f"{question!r}: {where}: {first['msg']} (got {first['input']!r:.80})") from e
+
+
+@cache
+def _checked(view: Callable[..., Any]) -> Callable[..., Any]:
+    return validate_call(view)
