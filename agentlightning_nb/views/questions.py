@@ -15,6 +15,7 @@ from pydantic import ValidationError, validate_call
 
 from ..errors import BadRequestError, NotFoundError
 from .compare import compare_view, matrix_view
+from .groups import group_view, groups_view
 from .listing import rollouts_view
 from .runs import run_view, runs_view
 from .versions import diff_view, sides_view, versions_view
@@ -27,6 +28,8 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "versions": versions_view,
     "diff": diff_view,
     "sides": sides_view,
+    "group": group_view,
+    "groups": groups_view,
     "compare": compare_view,
     "matrix": matrix_view,
     "rollouts": rollouts_view,
