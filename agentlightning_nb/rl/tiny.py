@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ASKED', 'OTHER', 'KINDS', 'THINGS', 'REFUSAL', 'TEMPLATE', 'START', 'END', 'PAD', 'TOOLS', 'GUESS', 'Segments',
-           'is_held_out', 'calculator_tasks', 'tool_call', 'make_tokenizer', 'make_model', 'Demonstration',
-           'demonstrate', 'tokenised', 'pad', 'warm_start', 'make_tiny']
+           'is_held_out', 'calculator_tasks', 'tool_call', 'tokenizer_of', 'make_tokenizer', 'make_model',
+           'Demonstration', 'demonstrate', 'tokenised', 'pad', 'warm_start', 'make_tiny']
 
 # %% ../../nbs/rl/tiny.ipynb #cc8f4996
 import hashlib
@@ -91,29 +91,34 @@ TOOLS = [
 ]
 
 
-def make_tokenizer(vocab_size: int = 600) -> PreTrainedTokenizerFast:
-    "The tokenizer, trained on questions and answers of the calculator task."
+def tokenizer_of(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    "A tokenizer trained on these texts, with the marks of the chat template."
     tok = Tokenizer(models.BPE())
     digits = pre_tokenizers.Split(Regex(r"\d"), "isolated")
     tok.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tok.decoder = decoders.ByteLevel()
-    rng = random.Random(0)
-    text = [_question(rng)[1] for _ in range(500)]
-    text += [REFUSAL, GUESS, "system\nTools: calculator", "user\n", "assistant\n", "tool\nerror"] * 20
-    text += ['\n{"name": "calculator", "arguments": {"expression": "1+2"}}\n'] * 100
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[PAD, START, END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tok.train_from_iterator(text, trainer)
+    tok.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tok, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
     )
     fast.add_tokens(["<tool_call>", "</tool_call>"])
     fast.chat_template = TEMPLATE
     return fast
+
+
+def make_tokenizer(vocab_size: int = 600) -> PreTrainedTokenizerFast:
+    "The tokenizer, trained on questions and answers of the calculator task."
+    rng = random.Random(0)
+    texts = [_question(rng)[1] for _ in range(500)]
+    texts += [REFUSAL, GUESS, "system\nTools: calculator", "user\n", "assistant\n", "tool\nerror"] * 20
+    texts += ['\n{"name": "calculator", "arguments": {"expression": "1+2"}}\n'] * 100
+    return tokenizer_of(texts, vocab_size)
 
 
 GUESS = "Maybe "
@@ -126,6 +131,7 @@ def make_model(
     hidden_size: int = 64,
     layers: int = 2,
     heads: int = 2,  # heads of 32, which vLLM serves too
+    context: int = 256,  # tokens
 ) -> LlamaForCausalLM:
     "A fresh Llama of about 135,000 parameters."
     config = LlamaConfig(
@@ -135,7 +141,7 @@ def make_model(
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        max_position_embeddings=256,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
