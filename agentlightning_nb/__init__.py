@@ -15,7 +15,7 @@ def load_ipython_extension(shell: Any) -> None:
 
     formatter = shell.display_formatter
     formatter.formatters["text/plain"].for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_pretty"))
-    formatter.formatters["text/html"].for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_html"))
+    formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_bundle"))
     formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_bundle"))
     formatter.ipython_display_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_display"))
     rescored = "agentlightning_nb.views.rescoring", "Rescored"

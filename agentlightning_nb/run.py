@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def lit_rollouts(
             error=last.error,
         )
         rollout_id = row.rollout_id
-        found.append(lit.reading(lambda r=rollout_id: traces_of(r), lambda r=rollout_id: triplets_of(r)))
+        found.append(lit.reading(lambda r=rollout_id: traces_of(r), lambda r=rollout_id: triplets_of(r), store))
     return found
 
 
@@ -103,6 +103,7 @@ class TrainingRun:
         check: Callable[[], None] | None = None,  # raises when nobody works any more
         address: Callable[[], tuple[str, str | None]] | None = None,  # URL and token of the server with the proxy
         resume: str | None = None,  # the id of the run to go on with
+        options: Mapping[str, Any] | None = None,  # of the algorithm, for the record
     ):
         self.store, self.folder, self.config = store, folder, config
         self.tasks, self.val_tasks = list(tasks), list(val_tasks)
@@ -125,9 +126,8 @@ class TrainingRun:
         if resume:
             self._reopen(resources)
         else:
-            store.add_run(
-                self.run_id, algorithm=algorithm, config={"tasks": len(self.tasks), "val_tasks": len(self.val_tasks)}
-            )
+            counts = {"tasks": len(self.tasks), "val_tasks": len(self.val_tasks)}
+            store.add_run(self.run_id, algorithm=algorithm, config=counts | {"options": dict(options or {})})
             self._latest = store.add_resources(as_resources(resources), note="initial")
 
     def _reopen(self, resources: NamedResources | None) -> None:

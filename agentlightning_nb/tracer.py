@@ -87,6 +87,8 @@ def current_recorder() -> Recorder | None:
 def emit_reward(
     value: float | Mapping[str, float],  # the reward, or its parts by name
     name: str = "reward",
+    *,
+    why: str = "",  # what a reader should know of how it came about
 ) -> None:
     "Record a reward of the attempt that runs here. NaN, infinities and non-numbers raise a `RewardError`."
     parts = value if isinstance(value, Mapping) else {name: value}
@@ -96,7 +98,7 @@ def emit_reward(
         return
     recorder.rewards.update(checked)
     recorder.last = next(reversed(checked.values()))
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = {f"{REWARD}.why": why} if why else {}
     for i, (part, v) in enumerate(checked.items()):
         attributes |= {f"{REWARD}.{i}.name": part, f"{REWARD}.{i}.value": v}
     recorder.add(REWARD_SPAN, attributes, start_time=time.time(), parent_id=_parent.get())

@@ -16,7 +16,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +310,7 @@ class Trainer:
             check=lambda: _raise_error_of(pool),
             address=self._hub.address,
             resume=resume.run_id if isinstance(resume, TrainingRun) else resume,
+            options=_options_of(algorithm),
         )
         try:
             pool = self._pool(agent, run.run_id)
@@ -485,7 +486,7 @@ class Trainer:
         row = store.get_rollout_by_id(claimed.rollout_id)
         lit = lit_rollouts(store, [row], [task], named)[0]
         spans, triplets = lit.traces, lit.triplets  # read now: a private store is about to close
-        return lit.reading(lambda: spans, lambda: triplets)
+        return lit.reading(lambda: spans, lambda: triplets, store if store is self._hub._store else None)
 
 # %% ../nbs/21_trainer.ipynb #be9223dc
 def _required(value: Any, name: str) -> Any:
@@ -500,6 +501,14 @@ def _ids(claimed: Any) -> tuple[str, str]:
 
 def _name_of(algorithm: Any) -> str:
     return type(getattr(algorithm, "optimizer", algorithm)).__name__
+
+
+def _options_of(algorithm: Any) -> dict[str, Any]:
+    "The plain settings of an algorithm that is a dataclass."
+    if not is_dataclass(algorithm):
+        return {}
+    values = {f.name: getattr(algorithm, f.name) for f in fields(algorithm) if f.repr}
+    return {name: v for name, v in values.items() if v is None or isinstance(v, str | int | float | bool)}
 
 
 def _folder_of(store: Any) -> Path:

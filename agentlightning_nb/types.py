@@ -505,6 +505,7 @@ class LitRollout(Rollout):
     resources: dict[str, SerializeAsAny[AgentResource]] = {}
     attempts: list[Attempt] = []
     error: AttemptError | None = None
+    _store: Any = PrivateAttr(None)
     _load_traces: Callable[[], list[Span]] | None = PrivateAttr(None)
     _load_triplets: Callable[[], list[Triplet]] | None = PrivateAttr(None)
     _traces: list[Span] | None = PrivateAttr(None)
@@ -514,11 +515,17 @@ class LitRollout(Rollout):
         self,
         traces: Callable[[], list[Span]],  # gives the spans of all attempts
         triplets: Callable[[], list[Triplet]],  # gives the triplets of the last attempt
+        store: Any = None,  # that it is kept in
     ) -> "LitRollout":
         "This rollout, with the two functions that read its spans and triplets when they are asked for."
-        self._load_traces, self._load_triplets = traces, triplets
+        self._load_traces, self._load_triplets, self._store = traces, triplets, store
         self._traces = self._triplets = None
         return self
+
+    @property
+    def store(self) -> Any:
+        "The store that it is kept in, or None."
+        return self._store
 
     @property
     def traces(self) -> list[Span]:

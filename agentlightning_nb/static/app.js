@@ -17,16 +17,21 @@ function kept_token() { // of this tab; one behind `#token=` is taken out of the
   } catch { return given || ""; }
 }
 
+const DEEDS = { // what is kept, by the routes of the protocol
+  annotate: (params) => ({ url: "v1/agl/annotations", method: "POST", body: JSON.stringify(Object.fromEntries(Object.entries(params).filter(([, v]) => v !== null))) }),
+  remove_annotation: ({ annotation_id }) => ({ url: `v1/agl/annotations/${encodeURIComponent(annotation_id)}`, method: "DELETE" }),
+};
+
 function served(token, refused) { // a model whose answers the server gives
   const model = source(async ({ ask, params, id }) => {
     if (!ask) return;
     let told;
     try {
-      const query = encodeURIComponent(JSON.stringify(params || {}));
-      const got = await fetch(`v1/agl/views/${ask}?params=${query}`, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
-      const body = await got.json();
+      const headers = token ? { Authorization: `Bearer ${token}` } : {}, deed = Object.hasOwn(DEEDS, ask) && DEEDS[ask](params);
+      const got = await (deed ? fetch(deed.url, { ...deed, headers: { ...headers, "Content-Type": "application/json" } }) : fetch(`v1/agl/views/${ask}?params=${encodeURIComponent(JSON.stringify(params || {}))}`, { headers }));
+      const body = await got.json().catch(() => null);
       if (got.status === 401) refused();
-      told = got.ok ? { answer: body } : { error: body.detail };
+      told = got.ok ? { answer: body } : { error: body?.detail || `The server answers ${got.status}.` };
     } catch { told = { error: "The server does not answer. Is it running?" }; }
     model.tell(id, told);
   });

@@ -12,6 +12,7 @@ function embedded(told) { // a model as a component knows it, whose answers stan
     else if (Object.hasOwn(told.answers, key)) model.tell(id, { answer: told.answers[key] });
     else model.tell(id, { error: `This is not part of the file. ${told.says} The store has it.` });
   });
+  model.set("readonly", true); // nothing can be kept in it
   return model;
 }
 

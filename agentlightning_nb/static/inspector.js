@@ -1,39 +1,77 @@
-// One rollout opened: conversation, spans in time, tokens, attempts, and the exact record of each span. Every tab asks when it is first opened.
+// One rollout opened: conversation, spans in time, tokens, attempts, notes, and the exact record of each span. Every tab asks when it is first opened.
 
 const INSPECTOR_STYLE = `
-.agl-tabs { display: flex; flex-wrap: wrap; gap: 2px 4px; border-bottom: 1px solid var(--line); margin: 6px 0; }
+.agl-top { display: flex; flex-wrap: wrap; gap: 4px 10px; align-items: center; } .agl-top .agl-grow { flex: 1 1 260px; }
+.agl-tabs { display: flex; flex-wrap: wrap; gap: 2px 4px; border-bottom: 1px solid var(--line); margin: 6px 0; align-items: end; }
 .agl .agl-tabs button { border: 0; border-bottom: 2px solid transparent; border-radius: 0; color: var(--dim); }
 .agl .agl-tabs button[aria-selected=true] { border-bottom-color: var(--accent); color: var(--fg); }
+.agl-find { margin-left: auto; display: inline-flex; gap: 6px; align-items: center; padding-bottom: 2px; } .agl-find input { width: 120px; font: inherit; color: var(--fg); background: var(--bg); border: 1px solid var(--line); border-radius: 3px; padding: 0 4px; }
+.agl mark { background: #f2c14e; color: #222; border-radius: 2px; }
 .agl-turn { display: grid; grid-template-columns: 84px minmax(0, 1fr); gap: 0 10px; padding: 4px 0; border-top: 1px solid var(--line); }
 .agl-turn:first-child { border-top: 0; } .agl-dim { color: var(--dim); } .agl-wrap, .agl pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-.agl pre { font: 12px/1.4 var(--mono); margin: 2px 0; } .agl-bad { color: var(--bad); }
+.agl pre { font: 12px/1.4 var(--mono); margin: 2px 0; color: inherit; background: none; } .agl-bad { color: var(--bad); }
 .agl-tool { border-left: 2px solid var(--line); padding-left: 8px; margin: 3px 0; font: 12px/1.4 var(--mono); }
 .agl-span { display: grid; grid-template-columns: minmax(110px, 1fr) 78px 2fr 74px; gap: 0 10px; align-items: center; width: 100%; text-align: left; font-variant-numeric: tabular-nums; }
-.agl .agl-span { border: 0; border-radius: 0; padding: 2px 0; } .agl .agl-span:hover { background: color-mix(in srgb, var(--accent) 12%, transparent); }
-.agl-span span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .agl-span .agl-lane { position: relative; height: 8px; }
+.agl .agl-span { border: 0; border-radius: 0; padding: 2px 0; } .agl button.agl-span:hover { background: color-mix(in srgb, var(--accent) 12%, transparent); } .agl-axis { color: var(--dim); font-size: 11px; }
+.agl-span span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .agl-span .agl-lane { position: relative; height: 8px; } .agl-span .agl-num { text-align: right; } .agl-axis .agl-lane { height: auto; display: flex; justify-content: space-between; }
 .agl-lane i { position: absolute; top: 0; height: 8px; min-width: 2px; background: var(--c, var(--dim)); }
-.agl-tokens { font: 12px/1.7 var(--mono); overflow-wrap: anywhere; white-space: pre-wrap; max-height: 420px; overflow: auto; }
-.agl-tokens b { font-weight: 400; } .agl-tokens b:hover, .agl-tokens b:focus { outline: 1px solid var(--accent); } .agl-call { display: block; color: var(--dim); margin-top: 6px; }
-@media (max-width: 480px) { .agl-turn { grid-template-columns: 1fr; } .agl-span { grid-template-columns: 1fr 70px 60px 66px; } }`;
+.agl-sides { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(250px, 1fr); gap: 0 18px; overflow-x: auto; } .agl-sides > div { border-left: 1px solid var(--line); padding-left: 10px; } .agl-sides > div:first-child { border-left: 0; padding-left: 0; }
+.agl-sides .agl-turn { grid-template-columns: 1fr; } .agl-rewards { border-collapse: collapse; font-variant-numeric: tabular-nums; } .agl-rewards td { padding: 1px 12px 1px 0; vertical-align: top; }
+@media (max-width: 480px) { .agl-turn { grid-template-columns: 1fr; } .agl-span { grid-template-columns: 1fr 70px 60px 66px; } .agl-notes { grid-template-columns: 1fr; } }`;
 const KINDS = { "model call": "#3b8fd6", tool: "#e0782a", reward: "#2fa37c" };
 
+function with_marks(el, text, find) { // the text, what is looked for marked
+  el.replaceChildren();
+  const small = text.toLowerCase(), part = find.toLowerCase();
+  if (!part || small.length !== text.length) { el.textContent = text; return el; }
+  let at = 0;
+  for (let to = small.indexOf(part); to >= 0; to = small.indexOf(part, at)) {
+    el.append(text.slice(at, to), html("mark", "", text.slice(to, to + part.length)));
+    at = to + part.length;
+  }
+  el.append(text.slice(at));
+  return el;
+}
+
 function inspected_turn(t) {
-  const row = html("div", "agl-turn"), what = html("div", "agl-wrap", t.text);
+  const row = html("div", "agl-turn"), what = html("div"), tool = (name, text) => { const el = html("div", name, text); el.dataset.text = text; return el; };
+  if (t.text || !t.tools.length) what.append(tool("agl-wrap", t.text));
   row.append(html("span", "agl-dim", t.role || "?"), what);
   for (const [name, given, result] of t.tools) {
-    const use = html("div", "agl-tool", `${name}(${given})`);
-    use.append(html("div", "agl-dim", result === null ? "nothing came back" : `→ ${result}`));
+    const use = html("div", "agl-tool");
+    use.append(tool("agl-wrap", `${name}(${given})`), result === null ? html("div", "agl-dim", "nothing came back") : tool("agl-dim agl-wrap", `→ ${result}`));
     what.append(use);
   }
   return row;
 }
 
+function inspected_rewards(rewards) {
+  const row = html("div", "agl-turn"), table = html("table", "agl-rewards");
+  for (const { name, value, says } of rewards) {
+    const line = html("tr"), why = html("td", "agl-dim agl-wrap", says.map(([k, v]) => (k === "why" || k === "reasoning" ? v : `${k}: ${v}`)).join("\n"));
+    why.dataset.text = why.textContent;
+    line.append(html("td", "", name), html("td", "agl-num", typeof value === "number" ? String(+value.toFixed(4)) : value === null ? "" : String(value)), why);
+    table.append(line);
+  }
+  row.append(html("span", "agl-dim", "rewards"), table);
+  return row;
+}
+
+function inspected_error(error) {
+  const found = [html("div", "agl-bad agl-wrap", `${error.type}: ${error.message}`)];
+  if (error.traceback) found.push(html("pre", "", error.traceback));
+  for (const el of found) el.dataset.text = el.textContent;
+  return found;
+}
+
 function inspected_conversation(told) {
-  const found = told.turns.map(inspected_turn);
+  const found = told.turns.map(inspected_turn), shown = told.attempts.find((a) => a.attempt_id === told.attempt_id);
   if (!found.length) found.push(html("p", "agl-dim", "No model call was recorded, so nothing was said. An agent's calls stand here when they go through the proxy or a tracer."));
-  for (const given of told.rewards) {
-    const row = html("div", "agl-turn");
-    row.append(html("span", "agl-dim", "reward"), html("pre", "", Object.entries(given).map(([k, v]) => `${k.replace("agentlightning.", "")}: ${typeof v === "string" ? v : JSON.stringify(v)}`).join("\n")));
+  if (told.rewards.length) found.push(inspected_rewards(told.rewards));
+  if (shown?.error) {
+    const row = html("div", "agl-turn"), what = html("div");
+    what.append(...inspected_error(shown.error));
+    row.append(html("span", "agl-dim", "error"), what);
     found.push(row);
   }
   return found;
@@ -42,115 +80,136 @@ function inspected_conversation(told) {
 function inspected_trace(told, open) {
   if (!told.spans.length) return [html("p", "agl-dim", "No span was recorded in this attempt.")];
   const end = Math.max(1e-9, ...told.spans.map((s) => (s.start_s || 0) + (s.seconds || 0)));
-  return told.spans.map((s) => {
+  const axis = html("div", "agl-span agl-axis"), ticks = html("span", "agl-lane");
+  ticks.append(html("span", "", "0 s"), html("span", "", `${end.toFixed(end < 10 ? 3 : 1)} s`));
+  axis.append(html("span", "", `${told.spans.length} spans`), html("span"), ticks, html("span", "agl-num", "took"));
+  return [axis, ...told.spans.map((s) => {
     const row = html("button", "agl-span"), name = html("span", s.status === "ERROR" ? "agl-bad" : "", s.name), lane = html("span", "agl-lane"), bar = html("i");
     name.style.paddingLeft = `${Math.min(s.depth, 12) * 12}px`;
     bar.style.cssText = `left: ${(100 * (s.start_s || 0)) / end}%; width: ${(100 * (s.seconds || 0)) / end}%`;
-    bar.style.setProperty("--c", KINDS[s.kind] || "var(--dim)");
+    bar.style.setProperty("--c", s.status === "ERROR" ? "var(--bad)" : KINDS[s.kind] || "var(--dim)");
     lane.append(bar);
-    row.append(name, html("span", "agl-dim", s.kind), lane, html("span", "", s.seconds === null ? "open" : `${s.seconds.toFixed(3)} s`));
+    row.append(name, html("span", "agl-dim", s.kind), lane, html("span", "agl-num", s.seconds === null ? "open" : `${s.seconds.toFixed(3)} s`));
     row.title = "the exact record";
     row.onclick = () => open(s.sequence_id);
     return row;
-  });
+  })];
 }
 
-function inspected_attempts(told) {
-  if (!told.attempts.length) return [html("p", "agl-dim", "No worker has taken it yet.")];
-  return told.attempts.map((a) => {
-    const row = html("div", "agl-turn"), what = html("div"), took = a.end_time && a.start_time ? ` · ${(a.end_time - a.start_time).toFixed(2)} s` : "";
-    what.append(html("div", "", `${a.status}${took}${a.worker_id ? ` · ${a.worker_id}` : ""}`));
-    if (a.error) what.append(html("div", "agl-bad agl-wrap", `${a.error.type}: ${a.error.message}`), html("pre", "", a.error.traceback || ""));
-    row.append(html("span", "agl-dim", `attempt ${a.sequence_id}`), what);
-    return row;
-  });
-}
-
-function inspected_tokens(ask_for) { // pages of 2,000, so that a long rollout never freezes
-  const root = html("div"), legend = html("div", "agl-dim", "Sampled tokens are shaded, darker the less probable; plain ones were given to the model as its prompt."), at = html("div", "agl-dim", " ");
-  const box = html("div", "agl-tokens"), more = html("button", "", "more"), said = html("div", "agl-dim");
-  let next = 0, call = null;
-  at.setAttribute("aria-live", "polite");
-  root.append(legend, said, at, box, more);
-  const tell = (e) => { if (e.target.dataset?.is) at.textContent = e.target.dataset.is; };
-  box.onpointerover = tell;
-  box.onfocus = tell;
-  box.addEventListener("focusin", tell);
-  box.onkeydown = (e) => {
-    const all = [...box.querySelectorAll("b")], to = all[all.indexOf(document.activeElement) + ({ ArrowRight: 1, ArrowLeft: -1 }[e.key] || NaN)];
-    if (to) { e.preventDefault(); to.focus(); }
-  };
-  async function load() {
-    more.disabled = true;
-    try {
-      const told = await ask_for(next);
-      const some = document.createDocumentFragment();
-      for (const [from, id, text, logp, sampled] of told.tokens) {
-        if (from !== call) some.append(html("span", "agl-call", `call ${(call = from)}`));
-        const token = html("b", "", text ?? `${id} `);
-        token.tabIndex = next === 0 && !some.querySelector("b") ? 0 : -1;
-        token.dataset.is = `${sampled ? "sampled" : "prompt"} · id ${id}${logp === null ? "" : ` · logprob ${logp.toFixed(4)} · p ${Math.exp(logp).toFixed(4)}`}`;
-        if (sampled) token.style.background = `color-mix(in srgb, #e0782a ${Math.round(14 + 56 * Math.min(1, -(logp ?? 0) / 4))}%, transparent)`;
-        some.append(token);
-      }
-      box.append(some);
-      next += told.tokens.length;
-      said.textContent = told.says.join(" ");
-      more.hidden = next >= told.total;
-      more.textContent = `more (${next.toLocaleString("en-US")} of ${told.total.toLocaleString("en-US")} tokens)`;
-    } catch (e) { said.textContent = String(e.message || e); }
-    more.disabled = false;
-  }
-  more.onclick = load;
-  load();
-  return root;
+function inspected_attempt(a, pick, shown) { // a column: how it went, and what was said in it once that is known
+  const side = html("div"), took = a.end_time && a.start_time ? ` · ${(a.end_time - a.start_time).toFixed(2)} s` : "", parts = Object.entries(a.rewards || {}).map(([k, v]) => `${k} ${+v.toFixed(4)}`);
+  const head = html("div", "agl-row"), look = html("button", "", shown ? "shown in the other tabs" : "show in the other tabs");
+  look.disabled = shown;
+  look.onclick = pick;
+  head.append(html("b", "", `attempt ${a.sequence_id}`), look);
+  side.append(head, html("div", a.status === "succeeded" ? "" : "agl-bad", `${a.status}${took}${a.worker_id ? ` · ${a.worker_id}` : ""}`));
+  if (a.reward !== null) side.append(html("div", "", [`reward ${+a.reward.toFixed(4)}`, ...parts].join(" · ")));
+  if (a.error) side.append(...inspected_error(a.error));
+  return side;
 }
 
 function draw_inspector(model, el, params) {
-  const rollout_id = (params || model.get("params") || {}).rollout_id, root = html("div", "agl"), head = html("div", "", "Reading the rollout …");
-  const tabs = html("div", "agl-tabs"), body = html("div"), names = ["Conversation", "Trace", "Tokens", "Attempts", "Exact"];
-  let told = null, over = false, turn = 0;
+  const given = params || model.get("params") || {}, { rollout_id } = given, root = html("div", "agl"), top = html("div", "agl-top"), head = html("div", "agl-grow", "Reading the rollout …"), thumbs = html("span", "agl-row");
+  const tabs = html("div", "agl-tabs"), body = html("div"), finding = html("span", "agl-find"), find = html("input"), hits = html("span", "agl-dim"), which = html("select");
+  const names = ["Conversation", "Trace", "Tokens", "Attempts", "Exact", "Notes"], readonly = Boolean(model.get("readonly"));
+  let told = null, over = false, turn = 0, now = "Conversation", attempt = null;
+  const asking = (more) => ({ rollout_id, ...(attempt ? { attempt_id: attempt } : {}), ...more }); // the last attempt is asked for without its id
   tabs.setAttribute("role", "tablist");
-  root.append(html("style", "", STYLE + INSPECTOR_STYLE), head, tabs, body);
+  hits.setAttribute("role", "status");
+  find.type = "search"; find.placeholder = "find in it"; find.value = given.find || "";
+  find.setAttribute("aria-label", "find in the rollout");
+  which.setAttribute("aria-label", "attempt");
+  top.append(head, which, thumbs);
+  root.append(html("style", "", STYLE + INSPECTOR_STYLE + TOKENS_STYLE + NOTES_STYLE), top, tabs, body);
   el.append(root);
 
   async function exact(sequence_id) {
     if (sequence_id === undefined) return [html("p", "agl-dim", "No model call was recorded. A span of the Trace opens here.")];
-    const found = await ask(model, "call", { rollout_id, sequence_id });
-    return [html("div", "agl-dim", `span ${sequence_id}: ${found.name} · ${found.kind}`), ...Object.entries(found.attributes).map(([k, v]) => {
-      const row = html("div", "agl-turn");
-      row.append(html("span", "agl-dim agl-wrap", k), html("pre", "", typeof v === "string" ? v : JSON.stringify(v, null, 1)));
+    const found = await ask(model, "call", asking({ sequence_id }));
+    return [html("div", "agl-dim", `span ${found.sequence_id}: ${found.name} · ${found.kind}${found.status === "ERROR" ? " · ERROR" : ""}`), ...Object.entries(found.attributes).map(([k, v]) => {
+      const row = html("div", "agl-turn"), what = html("pre", "", typeof v === "string" ? v : JSON.stringify(v, null, 1));
+      what.dataset.text = what.textContent;
+      row.append(html("span", "agl-dim agl-wrap", k), what);
       return row;
     })];
   }
 
+  function attempts() {
+    if (!told.attempts.length) return [html("p", "agl-dim", "No worker has taken it yet.")];
+    const sides = html("div", "agl-sides"), last = told.attempts[told.attempts.length - 1].attempt_id;
+    for (const a of told.attempts) {
+      const side = inspected_attempt(a, () => { attempt = a.attempt_id === last ? null : a.attempt_id; again("Conversation"); }, a.attempt_id === told.attempt_id);
+      sides.append(side);
+      const ours = a.attempt_id === told.attempt_id ? Promise.resolve(told) : ask(model, "rollout", a.attempt_id === last ? { rollout_id } : { rollout_id, attempt_id: a.attempt_id });
+      ours.then((one) => { if (!over) side.append(...one.turns.map(inspected_turn), ...(one.rewards.length ? [inspected_rewards(one.rewards)] : [])); mark(); }, (e) => side.append(html("p", "agl-dim", String(e.message || e))));
+    }
+    return [sides];
+  }
+
+  const say = async (said) => { await ask(model, "annotate", { rollout_id, ...said }); await again(now); };
+  const take_back = async (annotation_id) => { await ask(model, "remove_annotation", { annotation_id }); await again(now); };
+
+  function mark() { // what is looked for, in what is shown
+    const places = [...body.querySelectorAll("[data-text]")];
+    for (const place of places) if (place.dataset.marked !== find.value && (find.value || place.dataset.marked)) { with_marks(place, place.dataset.text, find.value); place.dataset.marked = find.value; }
+    const found = body.querySelectorAll("mark");
+    hits.textContent = find.value ? `${found.length} found` : "";
+    return found;
+  }
+
   async function show(name, sequence_id) {
     const mine = (turn += 1);
-    for (const b of tabs.children) { b.setAttribute("aria-selected", String(b.textContent === name)); b.tabIndex = b.textContent === name ? 0 : -1; }
+    now = name;
+    for (const b of tabs.querySelectorAll("[role=tab]")) { b.setAttribute("aria-selected", String(b.dataset.name === name)); b.tabIndex = b.dataset.name === name ? 0 : -1; }
     let found;
     try {
       if (name === "Conversation") found = inspected_conversation(told);
-      else if (name === "Attempts") found = inspected_attempts(told);
-      else if (name === "Tokens") found = [inspected_tokens((start) => ask(model, "tokens", { rollout_id, start }))];
-      else if (name === "Trace") found = inspected_trace(await ask(model, "trace", { rollout_id }), (id) => show("Exact", id));
+      else if (name === "Attempts") found = attempts();
+      else if (name === "Notes") found = draw_notes(told, readonly ? null : say, readonly ? null : take_back);
+      else if (name === "Tokens") found = [draw_tokens((start) => ask(model, "tokens", asking({ start })), (id) => show("Exact", told.calls[told.call_spans.indexOf(id)]))];
+      else if (name === "Trace") found = inspected_trace(await ask(model, "trace", asking()), (id) => show("Exact", id));
       else found = await exact(sequence_id ?? told.calls[told.calls.length - 1]);
     } catch (e) { found = [html("p", "agl-bad", String(e.message || e))]; }
-    if (!over && mine === turn) body.replaceChildren(...found);
+    if (over || mine !== turn) return;
+    body.replaceChildren(...found);
+    mark();
   }
 
-  tabs.append(...names.map((name) => { const b = html("button", "", name); b.setAttribute("role", "tab"); b.onclick = () => show(name); return b; }));
-  tabs.onkeydown = (e) => {
-    const to = { ArrowRight: e.target.nextSibling, ArrowLeft: e.target.previousSibling }[e.key];
-    if (to) { e.preventDefault(); e.stopPropagation(); to.focus(); to.click(); }
-  };
-  tabs.hidden = true;
-  ask(model, "rollout", { rollout_id }).then((answer) => {
+  function dress() { // the head, as it is now
+    const r = told.rollout, took = r.end_time ? ` · ${(r.end_time - r.start_time).toFixed(2)} s` : "", last = told.attempts.length - 1;
+    head.textContent = `${r.rollout_id} · ${r.status} · ${r.reward == null ? "no reward" : `reward ${+r.reward.toFixed(4)}`} · ${told.calls.length} model call${told.calls.length === 1 ? "" : "s"}${took}`;
+    which.hidden = last < 1;
+    which.replaceChildren(...told.attempts.map((a, i) => { const o = html("option", "", `attempt ${a.sequence_id}: ${a.status}`); o.value = i === last ? "" : a.attempt_id; o.selected = a.attempt_id === told.attempt_id; return o; }));
+    thumbs.replaceChildren(...(readonly ? [] : [1, -1].map((way) => {
+      const pressed = thumb_of(told.annotations) === way, button = thumb_button(way, () => say({ thumb: pressed ? 0 : way }).catch((e) => { head.textContent = String(e.message || e); }));
+      button.setAttribute("aria-pressed", String(pressed));
+      return button;
+    })));
+    for (const b of tabs.querySelectorAll("[role=tab]")) b.textContent = b.dataset.name === "Notes" && told.annotations.length ? `Notes (${told.annotations.length})` : b.dataset.name === "Attempts" && last > 0 ? `Attempts (${last + 1})` : b.dataset.name;
+  }
+
+  async function again(name) {
+    const answer = await ask(model, "rollout", asking());
     if (over) return;
     told = answer;
-    const r = told.rollout, took = r.end_time ? ` · ${(r.end_time - r.start_time).toFixed(2)} s` : "";
-    head.textContent = `${r.rollout_id} · ${r.status} · ${r.reward == null ? "no reward" : `reward ${+r.reward.toFixed(4)}`} · ${told.calls.length} model calls${took}`;
-    tabs.hidden = false;
-    show("Conversation");
-  }).catch((e) => { if (!over) head.textContent = String(e.message || e); });
+    dress();
+    await show(name);
+  }
+
+  tabs.append(...names.map((name) => { const b = html("button", "", name); b.dataset.name = name; b.setAttribute("role", "tab"); b.onclick = () => show(name); return b; }), finding);
+  finding.append(hits, find);
+  tabs.onkeydown = (e) => {
+    const to = e.target.dataset.name && { ArrowRight: e.target.nextSibling, ArrowLeft: e.target.previousSibling }[e.key];
+    if (to?.dataset.name) { e.preventDefault(); e.stopPropagation(); to.focus(); to.click(); }
+  };
+  let at = -1;
+  find.oninput = () => { at = -1; mark(); };
+  find.onkeydown = (e) => {
+    if (e.key === "Enter") { const all = mark(); all[(at = (at + 1) % Math.max(all.length, 1))]?.scrollIntoView({ block: "center" }); }
+    if (e.key !== "Escape") e.stopPropagation();
+  };
+  which.onchange = () => { attempt = which.value || null; again(now).catch((e) => { head.textContent = String(e.message || e); }); };
+  tabs.hidden = which.hidden = true;
+  again("Conversation").then(() => { tabs.hidden = false; }).catch((e) => { if (!over) head.textContent = String(e.message || e); });
   return () => { over = true; };
 }

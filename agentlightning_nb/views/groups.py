@@ -18,7 +18,7 @@ from ..adapters import messages_from_spans, model_calls
 from ..errors import BadRequestError, NotFoundError
 from ..types import Span
 from .rollouts import conversation
-from .trace import token_text
+from .tokens import token_text
 
 # %% ../../nbs/views/groups.ipynb #b1e6800b
 TURN = {"role": "", "text": "", "tools": []}

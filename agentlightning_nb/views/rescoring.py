@@ -156,7 +156,7 @@ def _lit(store: Any, row: Any) -> LitRollout:
         error=last.error,
     )
     i = row.rollout_id
-    return lit.reading(lambda: list(store.query_spans(i)), lambda: store.query_triplets([i]).get(i, []))
+    return lit.reading(lambda: list(store.query_spans(i)), lambda: store.query_triplets([i]).get(i, []), store)
 
 # %% ../../nbs/views/rescoring.ipynb #9ae084ea
 def annotated_reward(store: Any, run_id: str | None = None, name: str = "") -> Callable[[LitRollout], float | None]:

@@ -15,7 +15,7 @@ import anywidget
 import traitlets
 
 from ..errors import LightningError
-from ..views.questions import answer
+from ..views.questions import DEEDS, act, answer
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ class Panel(anywidget.AnyWidget):
 
     def _answer(self, question: str, params: Any, number: Any) -> None:
         try:
-            self.send({"id": number, "answer": answer(self.store, question, params)})
+            way = act if question in DEEDS else answer
+            self.send({"id": number, "answer": way(self.store, question, params)})
         except LightningError as e:
             self.send({"id": number, "error": str(e)})
         except Exception as e:
