@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from .storage.rows import shaped_by
 from .storage.usage import MODEL_CALLS
 from .types import Span, Triplet
 
@@ -62,6 +63,8 @@ def triplet_from_span(span: Span, reward: float | None = None) -> Triplet | None
         resources_id=a.get("agl.resources_id"),
         finish_reason=reasons[0] if isinstance(reasons, list) else str(reasons),
         temperature=float(temperature) if isinstance(temperature, int | float) else 1.0,
+        shaped=shaped_by(a),
+        agent=str(a.get("gen_ai.agent.name") or ""),
     )
 
 

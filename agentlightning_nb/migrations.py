@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['APPLICATION_ID', 'create_work', 'create_attempts', 'create_spans', 'create_runs', 'tables', 'views', 'usage', 'said',
-           'migrations', 'schema_version', 'migrate']
+           'forks', 'migrations', 'schema_version', 'migrate']
 
 # %% ../nbs/02a_migrations.ipynb #601820e3
 import sqlite3
@@ -237,13 +237,25 @@ def said(db: Database) -> None:
            FROM training_row t LEFT JOIN rollout r ON r.rollout_id = t.rollout_id""",
     )
 
+# %% ../nbs/02a_migrations.ipynb #cc7bf52a
+def forks(db: Database) -> None:
+    "Version 5."
+    db["training_row"].add_column("fork", str, not_null_default="")
+    db["trained"].drop()
+    db.create_view(
+        "trained",
+        """SELECT t.run_id, t.step, t.rollout_id, t.position, r.reward, t.advantage, t.tokens,
+           json_array_length(t.calls) AS calls, CASE t.dropped WHEN '' THEN 'yes' ELSE 'no: ' || t.dropped END AS trained, t.fork
+           FROM training_row t LEFT JOIN rollout r ON r.rollout_id = t.rollout_id""",
+    )
+
 # %% ../nbs/02a_migrations.ipynb #381dc4ea
 APPLICATION_ID = 0x41474C4E  # "AGLN"
 
 
 def migrations() -> list[Callable[[Database], None]]:
     "The versions in order; a new one goes to the end, and none is ever changed."
-    return [tables, views, usage, said]
+    return [tables, views, usage, said, forks]
 
 
 def schema_version(

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from agentlightning_nb.errors import BadRequestError, NotFoundError, RewardError
-from agentlightning_nb.migrations import migrate, migrations
+from agentlightning_nb.migrations import migrate, migrations, said
 from agentlightning_nb.storage.training import StepRow
 from agentlightning_nb.store import LightningStore
 
@@ -86,7 +86,7 @@ def test_a_file_older_than_annotations_has_none(tmp_path):
     migrate(conn)
     for kind, name in (("VIEW", "annotated"), ("VIEW", "trained"), ("TABLE", "annotation"), ("TABLE", "training_row")):
         conn.execute(f"DROP {kind} {name}")
-    conn.execute(f"PRAGMA user_version = {len(migrations()) - 1}")
+    conn.execute(f"PRAGMA user_version = {migrations().index(said)}")
     conn.close()
     with LightningStore(path, readonly=True) as old:
         assert old.query_annotations() == [] and old.query_training_rows(run_id="run-1") == []

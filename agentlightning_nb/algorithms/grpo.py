@@ -58,6 +58,7 @@ def kept_rows(rows: Sequence[TrainingRow], policy: Policy) -> list[dict[str, Any
                 "tokens": sum(row.mask),
                 "logprobs": policy.seen.get(id(row)),
                 "calls": list(row.calls),
+                "fork": row.fork,
             }
         )
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from .base import Engine, Reply
 from ..errors import LightningError, ServerError
-from ..storage.rows import to_json
+from ..storage.rows import NEUTRAL, to_json
 from ..types import LLM, Event, Span, TraceStatus
 
 # %% ../../nbs/engines/calls.ipynb #b7bcd86d
@@ -87,9 +87,11 @@ def call_span(call: Call, reply: Reply | None, error: str | None = None) -> Span
         attributes["gen_ai.input.messages"] = to_json(body.get("messages"))
     if body.get("tools"):
         attributes["gen_ai.tool.definitions"] = to_json(body["tools"])
-    for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"):
+    for name in ("temperature", "max_tokens", "seed", *NEUTRAL):
         if body.get(name) is not None:
             attributes[f"gen_ai.request.{name}"] = body[name]
+    if body.get("logit_bias"):
+        attributes["gen_ai.request.logit_bias"] = to_json(body["logit_bias"])
     if call.first_chunk is not None:
         attributes["agl.first_chunk_s"] = call.first_chunk - call.started
     if binding is not None and binding.resources_id is not None:

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['ROLLOUT', 'ATTEMPT', 'SELECT_ROLLOUT', 'SELECT_ATTEMPT', 'TOKENS', 'SPAN_COLUMNS', 'TOLD_ANEW', 'RETRIES',
-           'INSERT_SPAN', 'SELECT_SPAN', 'EMPTY', 'EMPTY_TEXT', 'REWARD_SPANS', 'SELECT_RESOURCES', 'SELECT_WORKER',
-           'SELECT_TASK', 'RUN', 'to_json', 'from_json', 'json_or_null', 'as_record', 'as_metadata', 'config_text',
-           'config_of', 'rollout_fields', 'attempt_of', 'rollout_of', 'pack', 'unpack', 'unpack_logprobs',
-           'token_blobs', 'call_facts', 'span_row', 'mark_late', 'span_of', 'span_text', 'triplet_of', 'span_reward',
-           'check_rewards', 'resources_of', 'worker_of', 'task_of_row', 'run_of']
+           'INSERT_SPAN', 'SELECT_SPAN', 'NEUTRAL', 'EMPTY', 'EMPTY_TEXT', 'REWARD_SPANS', 'SELECT_RESOURCES',
+           'SELECT_WORKER', 'SELECT_TASK', 'RUN', 'to_json', 'from_json', 'json_or_null', 'as_record', 'as_metadata',
+           'config_text', 'config_of', 'rollout_fields', 'attempt_of', 'rollout_of', 'pack', 'unpack',
+           'unpack_logprobs', 'token_blobs', 'shaped_by', 'call_facts', 'span_row', 'mark_late', 'span_of', 'span_text',
+           'triplet_of', 'span_reward', 'check_rewards', 'resources_of', 'worker_of', 'task_of_row', 'run_of']
 
 # %% ../../nbs/storage/rows.ipynb #705c2bff
 import json
@@ -215,6 +215,15 @@ def token_blobs(attributes: Mapping[str, Any]) -> tuple[bytes | None, bytes | No
     return None if prompt is None else pack(prompt, "i"), response_blob, pack(logprobs, "fd") if fits else None
 
 
+NEUTRAL = {"top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1, "frequency_penalty": 0, "presence_penalty": 0}
+
+
+def shaped_by(attributes: Mapping[str, Any]) -> str:
+    "What a call asked for that makes its tokens come from another distribution than the model's own, such as `top_p=0.9`."
+    asked = [(name, attributes.get(f"gen_ai.request.{name}")) for name in (*NEUTRAL, "logit_bias")]
+    return ", ".join(f"{n}={v}" for n, v in asked if v and v != NEUTRAL.get(n) and not (n == "top_k" and v == -1))
+
+
 def call_facts(attributes: Mapping[str, Any]) -> str:
     "What a triplet says besides its tokens, as JSON."
     reasons = attributes.get("gen_ai.response.finish_reasons") or [None]
@@ -225,6 +234,10 @@ def call_facts(attributes: Mapping[str, Any]) -> str:
         "finish_reason": reasons[0] if isinstance(reasons, list) else str(reasons),
         "temperature": float(temperature) if isinstance(temperature, int | float) else 1.0,
     }
+    if shaped := shaped_by(attributes):
+        facts["shaped"] = shaped
+    if agent := attributes.get("gen_ai.agent.name"):
+        facts["agent"] = str(agent)
     return to_json(facts)
 
 

@@ -29,6 +29,7 @@ class StepRow(BaseModel):
     position: int = 0  # among the rows of the rollout
     advantage: float = 0.0
     dropped: str = ""  # why it did not train; empty when it did
+    fork: str = ""  # why it does not go on from the row before it; empty for a first row
     tokens: int = 0  # sampled ones
     logprobs: list[float] | None = None  # (tokens,) the trainer's, before the update; None when it computed none
     calls: list[str] = []  # span ids of the model calls it covers, in order
@@ -47,6 +48,7 @@ def rows_to_keep(run_id: str, step: int, rows: Sequence[StepRow | Mapping[str, A
             row.position,
             row.advantage,
             row.dropped,
+            row.fork,
             row.tokens,
             None if row.logprobs is None else packed(row.logprobs),
             to_json(row.calls),
@@ -81,8 +83,11 @@ def training_rows(
         return []
     where = combined([equal("rollout_id", rollout_id), equal("run_id", run_id), equal("step", step)])
     which = f"WHERE {where.sql}" if where.sql else ""
-    sql = f"SELECT {', '.join(COLUMNS)} FROM training_row {which} ORDER BY id"
-    return [_row_of(row) for row in conn.execute(sql, where.arguments)]
+    there = {row[1] for row in conn.execute("PRAGMA table_info(training_row)")}
+    columns = ", ".join(name if name in there else f"'' AS {name}" for name in COLUMNS)
+    return [
+        _row_of(row) for row in conn.execute(f"SELECT {columns} FROM training_row {which} ORDER BY id", where.arguments)
+    ]
 
 
 def _row_of(row: Sequence[Any]) -> StepRow:
