@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LightningError', 'NotFoundError', 'BadRequestError', 'TooLargeError', 'HeadersTooLargeError', 'RewardError',
            'TransitionError', 'StoreError', 'StoreInUseError', 'SchemaError', 'ServerError', 'PortInUseError',
-           'UnauthorizedError', 'MissingExtraError', 'RunError', 'AttemptCancelled', 'error_kinds', 'error_to_json',
-           'error_from_json', 'need']
+           'UnauthorizedError', 'MissingExtraError', 'RunError', 'BudgetError', 'AttemptCancelled', 'error_kinds',
+           'error_to_json', 'error_from_json', 'need']
 
 # %% ../nbs/01_errors.ipynb #196073e7
 import builtins
@@ -96,6 +96,12 @@ class MissingExtraError(LightningError, ImportError):
 
 class RunError(LightningError, RuntimeError):
     "A run that cannot go on."
+
+
+class BudgetError(LightningError, RuntimeError):
+    "A model call that may take more than its rollout's allowance has left."
+
+    status = 402
 
 
 class AttemptCancelled(RunError):

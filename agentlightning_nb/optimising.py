@@ -16,7 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from .errors import LightningError
+from .engines.allowance import LIMITS, Allowance
+from .errors import BudgetError, LightningError
 from .runner import describe_error
 from .storage.usage import usage_of
 from agentlightning_nb.types import (
@@ -76,6 +77,7 @@ class Told:
     prompt_tokens: int = 0
     response_tokens: int = 0
     recalled: bool = False  # found in the store: nothing was spent
+    over_budget: bool = False  # it would have taken more than its allowance
 
 
 Messages = Sequence[Mapping[str, Any]]
@@ -102,13 +104,23 @@ class Asker:
                 self._past[kept["key"], kept["nth"]] = row
 
     def ask(
-        self, chats: Sequence[Messages], model: LLM | str, sampling: Mapping[str, Any] | None, concurrency: int
+        self,
+        chats: Sequence[Messages],
+        model: LLM | str,
+        sampling: Mapping[str, Any] | None,
+        concurrency: int,
+        allowance: Allowance | None = None,  # of each chat
     ) -> list[Told]:
         "What the model says to each chat, in their order; one that fails is told with its error."
-        return asyncio.run(self._all(list(chats), model, dict(sampling or {}), concurrency))
+        return asyncio.run(self._all(list(chats), model, dict(sampling or {}), concurrency, allowance))
 
     async def _all(
-        self, chats: list[Messages], model: LLM | str, sampling: dict[str, Any], concurrency: int
+        self,
+        chats: list[Messages],
+        model: LLM | str,
+        sampling: dict[str, Any],
+        concurrency: int,
+        allowance: Allowance | None,
     ) -> list[Told]:
         gate, named = asyncio.Semaphore(concurrency), model if isinstance(model, LLM) else LLM(model)
         bodies = [{"model": named.model, "messages": list(c), **named.sampling, **sampling} for c in chats]
@@ -117,7 +129,7 @@ class Asker:
 
             async def one(body: dict[str, Any], key: dict[str, Any]) -> Told:
                 async with gate:
-                    return self._recalled(key) or await self._asked(session, named, body, key)
+                    return self._recalled(key) or await self._asked(session, named, body, key, allowance)
 
             return list(await asyncio.gather(*(one(*a) for a in asked)))
 
@@ -143,31 +155,47 @@ class Asker:
         return self._models[model.base_url]
 
     async def _asked(
-        self, session: aiohttp.ClientSession, model: LLM, body: dict[str, Any], key: dict[str, Any]
+        self,
+        session: aiohttp.ClientSession,
+        model: LLM,
+        body: dict[str, Any],
+        key: dict[str, Any],
+        allowance: Allowance | None,
     ) -> Told:
         claimed = self.store.start_rollout(
             {"optimiser": list(body["messages"])},
             resources_id=self._version(model),
-            metadata={"optimiser": key},
+            metadata={"optimiser": key} | ({"allowance": allowance.to_json()} if allowance else {}),
             run_id=self.run_id,
         )
         ids = (claimed.rollout_id, claimed.attempt.attempt_id)
         url, token = self.address
+        text, used, failure = None, {}, None
         try:
             there = f"{url}/rollout/{ids[0]}/attempt/{ids[1]}/v1/chat/completions"
             async with session.post(there, json=body, headers={"Authorization": f"Bearer {token}"}) as reply:
                 said = await reply.json(content_type=None)
                 if reply.status != 200:
-                    raise LightningError(f"{reply.status}: {said.get('error', {}).get('message', said)}")
-                text, used = said["choices"][0]["message"].get("content"), said.get("usage") or {}
-            if not text:
-                raise LightningError("The model said nothing.")
+                    kind = BudgetError if reply.status == BudgetError.status else LightningError
+                    raise kind(f"{reply.status}: {said.get('error', {}).get('message', said)}")
+            used = said.get("usage") or {}
+            text = _text_in(said["choices"][0], allowance is not None and not body.keys() & LIMITS["chat/completions"])
         except (aiohttp.ClientError, LightningError, ValueError, LookupError, AttributeError, TypeError) as e:
-            self.store.finish_attempt(*ids, status="failed", error=describe_error(e))
-            return Told(None, describe_error(e), ids[0], model.model)
+            failure = e
         except BaseException:
             self.store.finish_attempt(*ids, status="failed", error=AttemptError(type="Interrupted", message="cut off"))
             raise
-        self.store.finish_attempt(*ids)
+        why = describe_error(failure) if failure else None
+        self.store.finish_attempt(*ids, **({"status": "failed", "error": why} if why else {}))
         tokens = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
-        return Told(text, None, ids[0], str(said.get("model") or model.model), *tokens)
+        named = str(used and said.get("model") or model.model)
+        return Told(text, why, ids[0], named, *tokens, over_budget=isinstance(failure, BudgetError))
+
+
+def _text_in(choice: dict[str, Any], capped: bool) -> str:
+    "What the model said; an error when it said nothing, or when an allowance has cut it off."
+    if capped and choice.get("finish_reason") == "length":
+        raise BudgetError("The answer was cut off, since no more was left for it.")
+    if not (text := choice["message"].get("content")):
+        raise LightningError("The model said nothing.")
+    return text

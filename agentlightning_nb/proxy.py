@@ -38,6 +38,7 @@ from .dialects.base import Dialect, Teller
 from .dialects.messages import MESSAGES
 from .dialects.native import NATIVE, chat_record
 from .dialects.responses import RESPONSES
+from .engines.allowance import LIMITS, Allowance, Meter, Reserved, limit_of
 from .engines.base import Engine, Reply
 from .engines.calls import OPERATIONS, Binding, Call, Tries, call_span, for_caller, openai_error
 from .engines.chat import CHAT
@@ -46,6 +47,7 @@ from .engines.spoken import ABSENT, NotSpoken, Spoken, Verbatim, speaks
 from .engines.upstreams import Valve, as_engines, pinned
 from agentlightning_nb.errors import (
     BadRequestError,
+    BudgetError,
     LightningError,
     NotFoundError,
     ServerError,
@@ -171,7 +173,11 @@ def headers_for(status: int, error: Exception) -> Headers:
     if isinstance(error, UpstreamError):
         return error.headers
     return (
-        CLOSE if isinstance(error, TooLargeError) else [(b"x-should-retry", b"false")] if status in (404, 409) else ()
+        CLOSE
+        if isinstance(error, TooLargeError)
+        else [(b"x-should-retry", b"false")]
+        if status in (402, 404, 409)
+        else ()
     )
 
 
@@ -185,6 +191,7 @@ class Proxy:
         self._nobody: asyncio.Future | None = None
         self.local = isinstance(store, LightningStore)
         self._bindings: OrderedDict[tuple[str, str], Binding] = OrderedDict()
+        self._meters: OrderedDict[str, Meter] = OrderedDict()  # by rollout: its attempts share an allowance
         self._endpoints: dict[str, OpenAIEngine] = {}
 
     @property
@@ -235,7 +242,7 @@ class Proxy:
         known = match["rollout"] is not None
         binding = await (self._binding(match["rollout"], match["attempt"]) if known else self._unattributed())
         if match["route"] in OPERATIONS:
-            return await send_json(send, 200, await self._forwarded(match["route"], binding, body, headers))
+            return await send_json(send, 200, await self._forwarded(match["route"], binding, body, headers, len(raw)))
         if match["route"] == "messages/count_tokens":
             return await send_json(send, 200, await self._counted(binding, body, headers))
         key = self.retries.key(binding.attempt_id, raw)
@@ -246,6 +253,7 @@ class Proxy:
             **trace_of(headers),
         }
         dialect, tried = DIALECTS[match["route"]], False
+        more["reserved"] = await self._reserved(match["route"], binding, body, len(raw))
         if spoken := await self._spoken(match["route"], binding, body, headers):
             call = Call(binding, chat_record(dialect, spoken.asked), spoken, dialect=dialect.name, asked=body, **more)
             try:
@@ -258,6 +266,34 @@ class Proxy:
         await self._passed(call, dialect, dialect.teller(chat if dialect is CHAT else body), receive, send)
         if tried:
             call.engine.speaks[match["route"]] = False
+
+    async def _reserved(self, route: str, binding: Binding, body: dict[str, Any], size: int) -> Reserved | None:
+        "What is kept back of the rollout's allowance for this request of so many bytes; None when it has none. A request without a limit gets one."
+        if (meter := binding.meter) is None:
+            return None
+        model = binding.model(body.get("model"))
+        name = model.model if model else str(body.get("model") or "")
+        prompt = size + (meter.tokens if body.get("previous_response_id") else 0)
+        limit = limit_of(route, body, {**(model.sampling if model else {}), **binding.sampling})
+        room = meter.room(name, prompt)
+        if room is not None and room < (limit or 1) and route not in OPERATIONS:
+            prompt = await self._prompt_tokens(route, binding, body) or prompt
+            room = meter.room(name, prompt)
+        try:
+            reserved = meter.reserve(name, prompt, max(room or 0, 1) if limit is None else limit)
+        except BudgetError as e:
+            refused = Call(binding, DIALECTS.get(route, CHAT).to_chat(body), None, dialect=route)
+            await self._record(refused, None, f"error: BudgetError: {e}", over_budget=True)
+            raise
+        if limit is None and room is not None:
+            body[LIMITS[route][0]], reserved.capped = max(room // int(body.get("n") or 1), 1), True
+        return reserved
+
+    async def _prompt_tokens(self, route: str, binding: Binding, body: dict[str, Any]) -> int | None:
+        "How many tokens a prompt has, from an engine that can tell."
+        chat = binding.filled_in(DIALECTS[route].to_chat(body))
+        count = getattr(self._engine(binding, chat), "count", None)
+        return await count(chat) if count else None
 
     async def _passed(self, call: Call, dialect: Dialect, teller: Teller, receive: Receive, send: Send) -> None:
         "Ask the call's engine, and tell its caller what it says."
@@ -291,15 +327,18 @@ class Proxy:
             raise NotFoundError("The model here does not tell how many tokens a prompt has.")
         return {"input_tokens": tokens}
 
-    async def _forwarded(self, route: str, binding: Binding, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    async def _forwarded(
+        self, route: str, binding: Binding, body: dict[str, Any], headers: Headers, size: int
+    ) -> dict[str, Any]:
         "What an endpoint answers on a route that engines of ours do not have; recorded, and passed on as it is."
         engine, model = self._engine(binding, body), binding.model(body.get("model"))
         if not isinstance(engine, OpenAIEngine):
             raise BadRequestError(f"The engine here has no {route}. Give the server an OpenAI-compatible upstream.")
         if body.get("stream"):
             raise BadRequestError(f"{route} cannot be streamed here; leave stream out, or use chat/completions.")
+        reserved = await self._reserved(route, binding, body, size)
         asked = ({"model": model.model} if model else {}) | body
-        call = Call(binding, asked, engine, dialect=route, **trace_of(headers))
+        call = Call(binding, asked, engine, dialect=route, reserved=reserved, **trace_of(headers))
         try:
             answer = await engine.forward(route, asked)
         except LightningError as e:
@@ -329,10 +368,19 @@ class Proxy:
             update = await self._read("get_resources_by_id", rollout.resources_id)
         models = tuple(r for r in (update.resources if update else {}).values() if isinstance(r, LLM))
         sampling = (rollout.metadata or {}).get("sampling") or {}
-        self._bindings[key] = Binding(rollout_id, attempt_id, rollout.resources_id, models, sampling)
+        meter = self._meter(rollout_id, Allowance.of(rollout.metadata))
+        self._bindings[key] = Binding(rollout_id, attempt_id, rollout.resources_id, models, sampling, meter)
         if len(self._bindings) > 8192:
             self._bindings.popitem(last=False)
         return self._bindings[key]
+
+    def _meter(self, rollout_id: str, allowance: Allowance | None) -> Meter | None:
+        "What keeps a rollout's allowance over all its attempts."
+        if allowance is None:
+            return None
+        if len(self._meters) > 8192:
+            self._meters.popitem(last=False)
+        return self._meters.setdefault(rollout_id, Meter(allowance))
 
     async def _unattributed(self) -> Binding:
         "Calls without an attempt are kept in a rollout of no run, made at the first of them and ended with the proxy."
@@ -415,10 +463,16 @@ class Proxy:
         if events or last:
             await send_part(send, events, last=last)
 
-    async def _record(self, call: Call, reply: Reply | None, error: str | None = None) -> None:
+    async def _record(
+        self, call: Call, reply: Reply | None, error: str | None = None, *, over_budget: bool = False
+    ) -> None:
         """Queue the call's span. The store takes operations in order, so it is kept before the attempt can end; one behind a URL
         does not, so its answer is waited for."""
         span = call_span(call, reply, error)
+        if call.reserved is not None:
+            call.reserved.settle(span)
+        if over_budget:
+            span.attributes["agl.over_budget"] = True
         self.counts.add(span.attributes, error)
         if error is not None and call.key is not None:
             self.retries.failed(call.key, span, error)

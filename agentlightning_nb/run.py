@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .datasets import Chosen, Example, Selection, choose, examples
+from .engines.allowance import Allowance
 from .errors import NotFoundError, RunError
 from .optimising import Asker, Messages, Told, Versions
 from .runner import task_metadata
@@ -189,6 +190,7 @@ class TrainingRun:
         step: int | None = None,
         sampling: dict[str, Any] | None = None,
         tolerant: bool = False,  # however many fail
+        allowance: Allowance | None = None,  # of each rollout's model calls
     ) -> list[LitRollout]:
         """Run each task n times and wait; the rollouts come back task by task. A failed one is a row with its error.
 
@@ -196,7 +198,9 @@ class TrainingRun:
         self._boundary()
         version, bound = self._version(resources)
         asked = [task for task in tasks for _ in range(n)]
-        requests = [self._request(task, mode, version, step, sampling) for task in asked]
+        more = {"sampling": sampling} if sampling else {}
+        more |= {"allowance": allowance.to_json()} if allowance else {}
+        requests = [self._request(task, mode, version, step, more) for task in asked]
         rows = self._finished([r.rollout_id for r in self.store.enqueue_many_rollouts(requests)])
         found = lit_rollouts(self.store, rows, asked, bound)
         if mode != "test" and not tolerant and (problem := most_failed(found, step)):
@@ -225,9 +229,9 @@ class TrainingRun:
         return update.resources_id, update.resources
 
     def _request(
-        self, task: AgentLightningTask, mode: str, version: str, step: int | None, sampling: dict[str, Any] | None
+        self, task: AgentLightningTask, mode: str, version: str, step: int | None, more: dict[str, Any]
     ) -> EnqueueRolloutRequest:
-        metadata = task_metadata(task) | ({"sampling": sampling} if sampling else {})
+        metadata = task_metadata(task) | more
         return EnqueueRolloutRequest.model_construct(
             input=task.input,
             mode=mode,
@@ -293,10 +297,11 @@ class TrainingRun:
         self._best = version
         self._keep()
 
-    def recorded(self, *, everywhere: bool = False) -> list[AttemptedRollout]:
+    def recorded(self, *, everywhere: bool = False, cut_off: bool = False) -> list[AttemptedRollout]:
         "What has ended of this run's rollouts, or of all in the store, oldest first; those of an optimiser's calls are left out."
+        ended = ["succeeded", "failed", "cancelled"] if cut_off else ["succeeded", "failed"]
         found = self.store.query_rollouts(
-            run_id=None if everywhere else self.run_id, status_in=["succeeded", "failed"], sort_by="start_time"
+            run_id=None if everywhere else self.run_id, status_in=ended, sort_by="start_time"
         )
         return [r for r in found if r.mode is not None]
 
@@ -328,10 +333,11 @@ class TrainingRun:
         model: LLM | str,  # one that the server knows, or one with an address of its own
         sampling: dict[str, Any] | None = None,
         concurrency: int = 8,  # calls at a time
+        allowance: Allowance | None = None,  # of each call
     ) -> list[Told]:
         "What a model says to each chat, recorded as the optimiser's; what this run has asked before is found in the store."
         self._boundary()
-        return self.asker.ask(chats, model, sampling, concurrency)
+        return self.asker.ask(chats, model, sampling, concurrency, allowance)
 
     def say(self, sentence: str) -> None:
         "Tell the user something at the end of the run, once."

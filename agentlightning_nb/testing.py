@@ -165,5 +165,9 @@ class ScriptedModel:
             yield chunk
         yield reply
 
+    async def count(self, body: dict[str, Any]) -> int:
+        "How many tokens a prompt has."
+        return len(ids_of(json.dumps(body.get("messages"))))
+
     def close(self) -> None:
         "Nothing to give back."

@@ -30,6 +30,7 @@ BESIDE |= {
     ("proxy", "engines"),
     ("engines", "rl"),
     ("optimising", "runner"),
+    ("optimising", "engines"),
     ("simulated", "testing"),
     ("page_routes", "page"),
     ("page_routes", "routes"),

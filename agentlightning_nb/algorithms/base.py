@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from ..datasets import Chosen, Example, Selection
+from ..engines.allowance import Allowance
 from ..errors import BadRequestError, NotFoundError
 from ..optimising import Messages, Told
 from agentlightning_nb.types import (
@@ -63,6 +64,7 @@ class Run(Protocol):
         step: int | None = None,
         sampling: dict[str, Any] | None = None,  # over the models' own sampling parameters
         tolerant: bool = False,  # go on however many fail
+        allowance: Allowance | None = None,  # of each rollout's model calls, kept by the proxy
     ) -> list[LitRollout]:
         "Run the tasks; n rollouts of the first, then n of the second, ... A failed rollout is a row with its error."
 
@@ -91,8 +93,8 @@ class Run(Protocol):
     def prefer(self, version: str) -> None:
         "Make this version the latest, and the best."
 
-    def recorded(self, *, everywhere: bool = False) -> list[AttemptedRollout]:
-        "What has ended of this run's rollouts, or of all in the store, oldest first."
+    def recorded(self, *, everywhere: bool = False, cut_off: bool = False) -> list[AttemptedRollout]:
+        "What has ended of this run's rollouts, or of all in the store, oldest first; with `cut_off` also what was cancelled."
 
     def choose(self, selection: Selection) -> list[Chosen]:
         "The rollouts of the store that a selection keeps; none that this run validates on."
@@ -110,6 +112,7 @@ class Run(Protocol):
         model: LLM | str,
         sampling: dict[str, Any] | None = None,
         concurrency: int = 8,
+        allowance: Allowance | None = None,  # of each call
     ) -> list[Told]:
         "What a model says to each chat, recorded as the optimiser's; what this run has asked before is found in the store."
 

@@ -39,12 +39,12 @@ class Part:
         step: int | None = None,
         sampling: dict[str, Any] | None = None,
         tolerant: bool = False,
+        allowance: Any = None,
     ) -> list[LitRollout]:
         "As the run's; the step counts from the beginning of the chain."
         at = None if step is None else self.offset + step
-        return self._run.collect(
-            tasks, n=n, mode=mode, resources=resources, step=at, sampling=sampling, tolerant=tolerant
-        )
+        more = {"sampling": sampling, "tolerant": tolerant, "allowance": allowance}
+        return self._run.collect(tasks, n=n, mode=mode, resources=resources, step=at, **more)
 
     def log(self, step: int, **metrics: float) -> None:
         "As the run's."

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from .allowance import Meter, Reserved
 from .base import Engine, Reply
 from ..errors import LightningError, ServerError
 from ..storage.rows import NEUTRAL, to_json
@@ -26,6 +27,7 @@ class Binding:
     resources_id: str | None
     models: tuple[LLM, ...]
     sampling: dict[str, Any]
+    meter: Meter | None = None  # keeps the rollout's allowance, when it has one
 
     def model(self, name: Any) -> LLM | None:
         "The model resource that a request names, or the only one there is."
@@ -55,6 +57,7 @@ class Call:
     asked: dict[str, Any] | None = None  # the request in the caller's dialect, where that is not chat
     tries: "Tries | None" = None  # earlier tries of this very call that failed
     key: tuple[str, bytes] | None = None  # by which a retry is known
+    reserved: Reserved | None = None  # of its rollout's allowance
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def call_span(call: Call, reply: Reply | None, error: str | None = None) -> Span
         attributes["agl.resources_id"] = binding.resources_id
     if reply is not None:
         attributes |= reply_attributes(reply)
+    if call.reserved is not None and call.reserved.cut(attributes.get("gen_ai.response.finish_reasons") or ()):
+        attributes["agl.over_budget"] = True
     if error is not None:
         attributes.setdefault("gen_ai.response.finish_reasons", [error.split(":")[0]])
     trace_id = binding.attempt_id.removeprefix("at-").ljust(32, "0") if binding else ""
