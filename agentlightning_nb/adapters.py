@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .storage.rows import shaped_by
+from .storage.spans import shaped_by
 from .storage.usage import MODEL_CALLS
 from .types import Span, Triplet
 

@@ -30,7 +30,9 @@ from .events import Event, Listener, read_events
 from .storage.annotations import Annotation, as_annotation
 from .storage.training import StepRow
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, error_from_json, need
+from .storage.incoming import Incoming
 from .storage.queries import SpanQuery
+from .storage.spans import span_of
 from agentlightning_nb.types import (
     AgentLightningTask,
     Attempt,
@@ -447,6 +449,11 @@ class LightningClient:
     def add_many_spans(self, spans: Sequence[Span | Mapping[str, Any]]) -> list[Span]:
         "Keep spans of any attempts, all or none; a span that is known already is kept once."
         return [Span.model_validate(s) for s in self._post("/spans", list(spans))]
+
+    def add_incoming(self, spans: Sequence[Incoming]) -> None:
+        "The same, of rows that are prepared already; each has its number and its attempt afterwards."
+        for incoming, kept in zip(spans, self.add_many_spans([span_of(i.row) for i in spans]), strict=True):
+            incoming.row[0], incoming.row[2] = kept.attempt_id, kept.sequence_id
 
     def get_next_span_sequence_id(self, rollout_id: str, attempt_id: str) -> int:
         "A number for the attempt's next span, given out once."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'PAGE', 'ROLLOUTS', 'SPANS', 'WORKERS', 'RESOURCES', 'AWAITED', 'SLICE_S', 'body_of', 'fields_of', 'checked',
            'integer', 'seconds', 'text', 'texts', 'one_of', 'query_of', 'statuses', 'wire', 'answer', 'Verbs', 'found',
-           'add_queue_routes', 'add_rollout_routes', 'as_told', 'add_span_routes', 'add_resource_routes', 'named',
+           'add_queue_routes', 'add_rollout_routes', 'add_span_routes', 'add_resource_routes', 'named',
            'add_run_routes', 'add_annotation_routes', 'add_otlp_routes', 'add_routes']
 
 # %% ../nbs/12a_routes.ipynb #7261a6b8
@@ -23,17 +23,15 @@ from .asgi import gone, read_body
 from .errors import BadRequestError, LightningError, NotFoundError
 from .otlp.bodies import JSON, LIMIT, error_answer, media_type_of
 from .otlp.bodies import answer as otlp_answer
-from .otlp.conventions import normalised
 from .otlp.intake import decode, keep
 from .storage.queries import SpanQuery
-from .storage.rows import as_record
+from .storage.incoming import arrived
 from .store import LightningStore
 from agentlightning_nb.types import (
     AgentLightningTask,
     PaginatedResult,
     ResourcesUpdate,
     RolloutStatus,
-    Span,
     WorkerStatus,
     plain,
     resource_to_json,
@@ -204,6 +202,7 @@ AWAITED = frozenset(
         "heartbeat",
         "wait_for_rollouts",
         "add_many_spans",
+        "add_incoming",
         "add_resources",
     }
 )
@@ -369,21 +368,14 @@ def add_rollout_routes(app: FastAPI, verbs: Verbs) -> None:
         return answer(await verbs("finish_attempt", rollout_id, attempt_id, **result))
 
 
-def as_told(span: Any) -> Span:
-    "The span, with what it says of a model call in the names that the proxy writes."
-    record = as_record(Span, span)
-    attributes = normalised(record.attributes, record.events)
-    return record if attributes is record.attributes else record.model_copy(update={"attributes": attributes})
-
-
 def add_span_routes(app: FastAPI, verbs: Verbs) -> None:
     "Spans and triplets."
 
     @app.post("/v1/agl/spans", status_code=201)
     async def add(request: Request) -> Response:
-        body = await body_of(request)
-        kept = await verbs("add_many_spans", [as_told(s) for s in (body if isinstance(body, list) else [body])])
-        return answer(kept if isinstance(body, list) else kept[0], 201)
+        got = arrived(await request.body())
+        await verbs("add_incoming", got.spans)
+        return Response(got.answer(), 201, media_type="application/json")
 
     @app.get("/v1/agl/spans")
     async def spans(request: Request) -> Response:

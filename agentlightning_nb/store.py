@@ -20,10 +20,12 @@ from .datasets import Selection, export_dataset
 from .errors import BadRequestError, NotFoundError, need
 from .events import Feed, Listener
 from .migrations import migrate, schema_version
-from .storage import frames, lifecycle, queries, rows, sums, training
+from .storage import frames, lifecycle, liveness, lookups, queries, recording, rows, sums, training
 from .storage import annotations as notes
 from .storage.files import Readers, WriteLock, connect_writer
+from .storage.incoming import Incoming, incoming_of, placed
 from .storage.queries import any_of, both, combined, contains, equal
+from .storage.spans import span_of, span_text
 from .storage.writer import Later, Op, Turn, Writer
 from agentlightning_nb.types import (
     AgentLightningTask,
@@ -56,7 +58,7 @@ class FileWriter(Writer):
         try:
             conn = connect_writer(path)
             migrate(conn, path)
-            self.feed, hooks = Feed(), {"sweep": lifecycle.sweep, "next_deadline": lifecycle.next_deadline}
+            self.feed, hooks = Feed(), {"sweep": lifecycle.sweep, "next_deadline": liveness.next_deadline}
             super().__init__(conn, path, committed=lambda: self.feed.tell(conn), **hooks)
         except BaseException as e:
             if self.lock is not None:
@@ -333,7 +335,7 @@ class LightningStore:
         error: AttemptError | None = None,
         spans: Sequence[Span] = (),
     ) -> Op:
-        kept = [rows.as_record(Span, s) for s in spans]
+        kept = [incoming_of(rows.as_record(Span, s)) for s in spans]
         why = None if error is None else rows.as_record(AttemptError, error)
         return Op(
             lambda turn: lifecycle.report(
@@ -346,7 +348,7 @@ class LightningStore:
         return self._do(self._heartbeat(attempt_ids))
 
     def _heartbeat(self, attempt_ids: Sequence[str]) -> Op:
-        return Op(lambda turn: lifecycle.heartbeat(turn, attempt_ids), durable=False)
+        return Op(lambda turn: liveness.heartbeat(turn, attempt_ids), durable=False)
 
     def wait_for_rollouts(self, *, rollout_ids: Sequence[str], timeout: float | None = None) -> list[Rollout]:
         "Those of the rollouts that have ended, in the order asked; waits up to `timeout` seconds for all, None without limit."
@@ -354,7 +356,7 @@ class LightningStore:
 
     def _wait_for_rollouts(self, *, rollout_ids: Sequence[str], timeout: float | None = None) -> Op:
         def look(turn: Turn) -> Any:
-            found = {i: lifecycle.the_rollout(turn, i) for i in rollout_ids}
+            found = {i: lookups.the_rollout(turn, i) for i in rollout_ids}
             ended = [r for r in found.values() if r.end_time is not None]
             missing = [i for i, r in found.items() if r.end_time is None]
             return Later(ended, rollouts=missing) if missing else ended
@@ -372,14 +374,27 @@ class LightningStore:
         return self._do(self._add_many_spans(spans))
 
     def _add_many_spans(self, spans: Sequence[Span | Mapping[str, Any]]) -> Op:
-        kept = [rows.as_record(Span, s) for s in spans]
-        return Op(lambda turn: lifecycle.add_spans(turn, kept))
+        records = [rows.as_record(Span, s) for s in spans]
+        kept = [incoming_of(s) for s in records]
+
+        def add(turn: Turn) -> list[Span]:
+            recording.add_spans(turn, kept)
+            return [placed(s, row.row) for s, row in zip(records, kept, strict=True)]
+
+        return Op(add)
+
+    def add_incoming(self, spans: Sequence[Incoming]) -> None:
+        "The same, of rows that are prepared already; each has its number and its attempt afterwards."
+        self._do(self._add_incoming(spans))
+
+    def _add_incoming(self, spans: Sequence[Incoming]) -> Op:
+        return Op(lambda turn: recording.add_spans(turn, spans))
 
     def get_next_span_sequence_id(self, rollout_id: str, attempt_id: str) -> int:
         "A number for the attempt's next span, given out once."
 
         def take(turn: Turn) -> int:
-            attempt = lifecycle.the_attempt(turn, rollout_id, attempt_id)
+            attempt = lookups.the_attempt(turn, rollout_id, attempt_id)
             sql = "UPDATE attempt SET last_span = last_span + 1 WHERE attempt_id = ? RETURNING last_span"
             return turn.execute(sql, (attempt.attempt_id,)).fetchall()[0][0]
 
@@ -422,11 +437,11 @@ class LightningStore:
             sort_by=sort_by,
             sort_order=sort_order,
         )
-        return self._read(lambda conn: asked.page(conn, rows.span_of))
+        return self._read(lambda conn: asked.page(conn, span_of))
 
     def spans_json(self, asked: queries.SpanQuery) -> str:
         "What `query_spans` finds, as the JSON text of the wire; several times cheaper, since no records are made."
-        page = self._read(lambda conn: asked.page(conn, rows.span_text))
+        page = self._read(lambda conn: asked.page(conn, span_text))
         return f'{{"items":[{",".join(page.items)}],"limit":{page.limit},"offset":{page.offset},"total":{page.total}}}'
 
     def query_triplets(self, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
@@ -591,7 +606,7 @@ class LightningStore:
 
     def update_worker(self, worker_id: str, heartbeat_stats: Mapping[str, Any] | None = None) -> Worker:
         "A worker's heartbeat, which counts for every attempt it holds."
-        self._do(Op(lambda turn: lifecycle.worker_alive(turn, worker_id, heartbeat_stats), durable=False))
+        self._do(Op(lambda turn: liveness.worker_alive(turn, worker_id, heartbeat_stats), durable=False))
         return self.get_worker_by_id(worker_id)
 
     def get_worker_by_id(self, worker_id: str) -> Worker | None:
@@ -839,7 +854,7 @@ def _new_version(
 ) -> ResourcesUpdate:
     text = rows.to_json({name: resource_to_json(r) for name, r in sorted(resources.items())})
     content = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    lifecycle.check_resources(turn, set(parents))
+    lookups.check_resources(turn, set(parents))
     sql = """INSERT INTO resources (resources_id, resources, content_hash, parents, note, create_time, update_time)
         VALUES (?, ?, ?, ?, ?, ?, ?)"""
     cursor = turn.execute(sql, (resources_id, text, content, rows.to_json(parents), note, turn.now, turn.now))

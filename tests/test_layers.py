@@ -9,7 +9,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types background migrations asgi logs metrics express",
+    "errors types conventions background migrations asgi logs metrics express",
     "storage events",
     "adapters",
     "datasets",

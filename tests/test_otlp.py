@@ -30,14 +30,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.trace import Link, Status, StatusCode
 
 from agentlightning_nb.adapters import messages_from_spans, model_calls, triplets_from_spans
+from agentlightning_nb.conventions.calls import normalised
 from agentlightning_nb.engines.base import Reply
 from agentlightning_nb.errors import BadRequestError, StoreError
 from agentlightning_nb.otlp import bodies
-from agentlightning_nb.otlp.conventions import normalised
 from agentlightning_nb.otlp.export import otlp_json
 from agentlightning_nb.otlp.intake import decode
 from agentlightning_nb.server import AgentLightningServer
-from agentlightning_nb.storage.rows import span_row
+from agentlightning_nb.storage.spans import span_row
 from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import Event, Span
 

@@ -5,7 +5,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlightning_nb.storage.rows import span_of, span_row, span_text
+from agentlightning_nb.storage.incoming import arrived, as_told, incoming_of
+from agentlightning_nb.storage.spans import span_of, span_row, span_text
 from agentlightning_nb.types import Span
 
 words = st.text(max_size=6)
@@ -45,3 +46,19 @@ spans = st.builds(
 def test_a_span_as_text_is_the_record_as_json(span):
     row = span_row(span)
     assert json.loads(span_text(row)) == json.loads(span_of(row).model_dump_json())
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(spans, max_size=3),
+    st.sampled_from([{}, {"gen_ai.operation.name": "chat"}, {"gen_ai.usage.input_tokens": 3}]),
+)
+def test_a_span_that_arrives_as_json_is_kept_as_its_record_would_be(sent, said):
+    told = [json.loads(s.model_dump_json()) for s in sent]
+    told = [s | {"attributes": s["attributes"] | said} for s in told]
+    found = arrived(json.dumps(told).encode())
+    slow = [incoming_of(as_told(s)) for s in told]
+    assert [span_of(i.row) for i in found.spans] == [span_of(i.row) for i in slow]
+    assert [i[1:] for i in found.spans] == [i[1:] for i in slow]
+    ids = lambda spans: [(s["span_id"], s["name"], s["sequence_id"]) for s in spans]  # noqa: E731
+    assert ids(json.loads(found.answer())) == ids(told)

@@ -14,7 +14,8 @@ from typing import Any
 from .allowance import Meter, Reserved
 from .base import Engine, Reply
 from ..errors import LightningError, ServerError
-from ..storage.rows import NEUTRAL, to_json
+from ..storage.rows import to_json
+from ..storage.spans import NEUTRAL
 from ..types import LLM, Event, Span, TraceStatus
 
 # %% ../../nbs/engines/calls.ipynb #b7bcd86d

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from ..errors import BadRequestError, NotFoundError, TooLargeError
 from .bodies import NO_ROLLOUT, ROLLOUT_ID, media_type_of, unpacked
-from .conventions import normalised
+from ..conventions.calls import normalised
 from .wire import Encoding, integer, parsed
-from ..storage.rows import span_reward
+from ..storage.spans import span_reward
 from ..types import Event, Link, OtelResource, Span, SpanContext, TraceStatus
 
 # %% ../../nbs/otlp/intake.ipynb #ba0fe7f2

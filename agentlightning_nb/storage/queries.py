@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import BadRequestError
-from .rows import SELECT_SPAN, triplet_of
+from .spans import SELECT_SPAN, triplet_of
 from ..types import PaginatedResult, Triplet
 
 # %% ../../nbs/storage/queries.ipynb #68629f9b

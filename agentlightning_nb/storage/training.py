@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from .queries import combined, equal
-from .rows import as_record, from_json, to_json, unpack
+from .rows import as_record, from_json, to_json
+from .spans import unpack
 
 # %% ../../nbs/storage/training.ipynb #71bdaead
 class StepRow(BaseModel):

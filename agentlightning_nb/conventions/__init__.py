@@ -1,0 +1,1 @@
+"What instrumentations say of a model call, in our own names."
