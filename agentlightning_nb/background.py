@@ -24,7 +24,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .asgi import HEAD_LIMIT
+from .asgi import HEAD_LIMIT, LEAVING, Leaving
 from .errors import PortInUseError, ServerError
 
 # %% ../nbs/10_background.ipynb #853079f7
@@ -102,7 +102,7 @@ def bind(
 
 # %% ../nbs/10_background.ipynb #6f9e41a0
 class Protocol(HttpToolsProtocol):
-    "HTTP/1.1 as uvicorn speaks it, with headers that are bounded in size and in time."
+    "HTTP/1.1 as uvicorn speaks it, with headers that are bounded in size and in time, and word of callers that leave."
 
     head_s = 30.0  # how long the headers of a request may take
     _head, _in_head = 0, True
@@ -110,6 +110,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        self.leaving = Leaving()
         self._timer = self.loop.call_later(self.head_s, self._late)
 
     def data_received(self, data: bytes) -> None:
@@ -127,11 +128,13 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._head = False, 0
         self._unset_timer()
+        self.scope["extensions"] = {LEAVING: self.leaving}
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_timer()
         super().connection_lost(exc)
+        self.leaving.leave()
 
     def _unset_timer(self) -> None:
         if self._timer is not None:
@@ -176,6 +179,7 @@ class ServerThread(threading.Thread):
             http=Protocol,
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             ws="none",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,

@@ -34,7 +34,8 @@ from .express import Express
 from .logs import Logged
 from .metrics import exposition, server_metrics
 from .page_routes import add_page_routes, page
-from .proxy import Proxy, openapi_paths
+from .proxied.addresses import openapi_paths
+from .proxy import Proxy
 from .routes import Verbs, add_routes, answer
 from .store import LightningStore
 

@@ -536,6 +536,12 @@ class LightningStore:
             )
         )
 
+    def is_under_way(self, rollout_id: str, attempt_id: str) -> bool:
+        "Whether this is an attempt at the rollout and neither has ended."
+        sql = """SELECT 1 FROM attempt a JOIN rollout r ON r.rollout_id = a.rollout_id
+            WHERE a.attempt_id = ? AND a.rollout_id = ? AND a.end_time IS NULL AND r.end_time IS NULL"""
+        return self._read(lambda conn: conn.execute(sql, (attempt_id, rollout_id)).fetchone()) is not None
+
     def get_latest_attempt(self, rollout_id: str) -> Attempt | None:
         "The last attempt at a rollout, or None."
         found = self.query_attempts(rollout_id, sort_order="desc", limit=1).items

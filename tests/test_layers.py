@@ -15,7 +15,7 @@ ROWS = [
     "datasets",
     "store client tracer litagent otlp dialects",
     "views",
-    "runner optimising rl engines proxy routes servers event_routes plots page page_routes export",
+    "runner optimising rl engines proxied proxy routes servers event_routes plots page page_routes export",
     "workers server algorithms run testing simulated rewards",
     "trainer widgets",
     "doctor",
@@ -28,6 +28,8 @@ BESIDE |= {("logs", "asgi"), ("background", "asgi"), ("express", "asgi"), ("expr
 BESIDE |= {
     ("litagent", "tracer"),
     ("proxy", "engines"),
+    ("proxy", "proxied"),
+    ("proxied", "engines"),
     ("engines", "rl"),
     ("optimising", "runner"),
     ("optimising", "engines"),

@@ -57,7 +57,7 @@ class Call:
     first_chunk: float | None = None
     asked: dict[str, Any] | None = None  # the request in the caller's dialect, where that is not chat
     tries: "Tries | None" = None  # earlier tries of this very call that failed
-    key: tuple[str, bytes] | None = None  # by which a retry is known
+    sent: bytes | None = None  # the request as it came, by which a retry is known
     reserved: Reserved | None = None  # of its rollout's allowance
 
 

@@ -17,24 +17,26 @@ class ChatTeller:
 
     def __init__(self, body: dict[str, Any]):
         self.body, self.extras = body, False
+        self.usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        self.ids, self.logprobs = bool(body.get("return_token_ids")), bool(body.get("logprobs"))
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
-        "The chunk."
-        self._look(chunk)
+        "The chunk: as its endpoint wrote it when it holds nothing that the caller did not ask for."
+        choices = chunk.get("choices") or ()
+        ids, logprobs = any(c.get("token_ids") for c in choices), any(c.get("logprobs") for c in choices)
+        self.extras = self.extras or ids or logprobs
+        raw, prompt = getattr(chunk, "raw", None), "prompt_token_ids" in chunk
+        if raw is not None and (self.ids or not (ids or prompt)) and (self.logprobs or not logprobs):
+            return raw if choices or self.usage or not chunk.get("usage") else b""
         shown = chunk_for_caller(chunk, self.body)
         return b"" if shown is None else sse(shown)
 
-    def _look(self, chunk: dict[str, Any]) -> None:
-        choices = chunk.get("choices") or []
-        self.extras = self.extras or any(c.get("token_ids") or c.get("logprobs") for c in choices)
-
     def end(self, held: list[dict[str, Any]], whole: dict[str, Any]) -> bytes:
         "The last chunks; the first of them has the extras that no chunk had."
-        for chunk in held:
-            self._look(chunk)
+        told = [self.chunk(chunk) for chunk in held]
         if held and not self.extras:
-            held = [last_chunk(held[0], whole, self.body), *held[1:]]
-        return b"".join(self.chunk(c) for c in held) + b"data: [DONE]\n\n"
+            told[0] = self.chunk(last_chunk(held[0], whole, self.body))
+        return b"".join(told) + b"data: [DONE]\n\n"
 
     def failed(self, error: dict[str, Any]) -> bytes:
         "The error as OpenAI's clients read it."

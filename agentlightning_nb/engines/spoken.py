@@ -14,6 +14,7 @@ from typing import Any
 from ..dialects.base import Teller
 from ..dialects.native import NATIVE, Native
 from .base import Reply
+from .chunks import data_of
 from .openai import OpenAIEngine, UpstreamError
 from ..errors import LightningError, ServerError
 
@@ -61,32 +62,37 @@ class Spoken:
     async def chat(self, body: dict[str, Any], *, session: str | None = None) -> Reply:
         "The answer; its `told` is what the caller reads. `NotSpoken` when the endpoint has no such route."
         try:
-            told, tried = await self.engine.whole(self.route, self.asked, self.headers, final=self._final)
+            raw, told, tried = await self.engine.told(self.route, self.asked, self.headers, final=self._final)
         except UpstreamError as e:
             raise self._unknown(e) from e
         if not self.native.is_answer(told):
             raise self._not_spoken()
-        return self._reply(told, tried)
+        return self._reply(told, tried, raw)
 
-    async def stream(
+    async def batches(
         self, body: dict[str, Any], *, session: str | None = None
-    ) -> AsyncIterator[dict[str, Any] | Reply]:
+    ) -> AsyncIterator[list[dict[str, Any]] | Reply]:
         "The events, each as `raw` bytes; from the one that ends the answer on they have a finish reason."
         gathering, begun, over = self.native.gathering(), False, False
         events = self.engine.events(self.route, self.asked, self.headers, final=self._final)
         async with contextlib.aclosing(events):
             try:
-                async for raw, event in events:
-                    if isinstance(event, dict):
-                        if not begun and not event.get("error") and not self.native.is_answer(event):
-                            raise self._not_spoken()
-                        begun, over = True, gathering.add(event)
+                async for batch in events:
+                    told: list[dict[str, Any]] = []
+                    for raw in batch:
+                        if isinstance(event := data_of(raw), dict):
+                            if not begun and not event.get("error") and not self.native.is_answer(event):
+                                raise self._not_spoken()
+                            begun, over = True, gathering.add(event)
+                        if gathering.failure is not None:
+                            self.last_words = raw
+                            break
+                        told.append({"raw": raw, "choices": [{"finish_reason": "over"}] if over else []})
+                    if told:
+                        yield told
                     if gathering.failure is not None:
-                        self.last_words = raw
-                        raise UpstreamError(
-                            "The endpoint broke off.", json.dumps({"error": gathering.failure}).encode()
-                        )
-                    yield {"raw": raw, "choices": [{"finish_reason": "over"}] if over else []}
+                        said = json.dumps({"error": gathering.failure}).encode()
+                        raise UpstreamError("The endpoint broke off.", said)
             except UpstreamError as e:
                 raise (e if begun else self._unknown(e)) from e
         if not begun:
@@ -95,13 +101,22 @@ class Spoken:
             raise ServerError(f"{self.engine.base_url} broke off: its stream of {self.route} has no end.")
         yield self._reply(gathering.answer or {}, 0)
 
+    async def stream(
+        self, body: dict[str, Any], *, session: str | None = None
+    ) -> AsyncIterator[dict[str, Any] | Reply]:
+        "The events one by one, then the `Reply`."
+        async with contextlib.aclosing(self.batches(body, session=session)) as batches:
+            async for batch in batches:
+                for item in [batch] if isinstance(batch, Reply) else batch:
+                    yield item
+
     @property
     def _final(self) -> tuple[int, ...]:
         return () if self.engine.speaks.get(self.route) else STUMBLES
 
-    def _reply(self, told: dict[str, Any], tried: int) -> Reply:
+    def _reply(self, told: dict[str, Any], tried: int, raw: bytes | None = None) -> Reply:
         self.engine.speaks[self.route] = True
-        return Reply(self.native.completion(told), [], [], None, retries=tried, told=told)
+        return Reply(self.native.completion(told), [], [], None, retries=tried, told=told, raw=raw)
 
     def _not_spoken(self) -> NotSpoken:
         return NotSpoken(f"The endpoint does not speak {self.route}.")

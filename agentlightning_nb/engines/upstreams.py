@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .base import Engine
@@ -25,6 +25,8 @@ def as_engines(upstream: Any) -> list[Engine]:
 
 def pinned(engines: Sequence[Engine], key: str) -> Engine:
     "The engine of this key, always the same."
+    if len(engines) == 1:
+        return engines[0]
     weights = [hashlib.sha256(f"{i} {key}".encode()).digest() for i in range(len(engines))]
     return engines[weights.index(max(weights))]
 
@@ -37,16 +39,16 @@ class Valve:
         self._shut, self.inside = 0, 0
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
-    @contextlib.asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
-        "Inside the block a call is under way."
+    async def enter(self) -> None:
+        "Wait until it is open, and be inside until `leave`."
         while not self._entered(opened := asyncio.Event()):
             await opened.wait()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self.inside -= 1
+
+    def leave(self) -> None:
+        "A call is no longer under way."
+        with self._changed:
+            self.inside -= 1
+            if self._shut:
                 self._changed.notify_all()
 
     def _entered(self, opened: asyncio.Event) -> bool:
