@@ -223,6 +223,8 @@ def test_a_token_says_what_training_made_of_it(browser, kept):
     tokens = page.locator(".agl-tokens b")
     tokens.nth(98).wait_for()
     assert tokens.count() == 39 + 20 + 6 + 34  # what the second call repeats stands once
+    assert "99 tokens, 54 of them sampled" in page.locator(".agl-legend").inner_text()
+    assert page.get_by_text("Cannot read").count() == 0 and page.get_by_role("button", name="more").count() == 0
     assert "goes on: the first 59 stand above" in page.locator(".agl-call").nth(1).inner_text()
     tokens.nth(0).hover()
     assert "given to the model" in page.locator(".agl-under").inner_text()

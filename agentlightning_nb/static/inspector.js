@@ -16,7 +16,8 @@ const INSPECTOR_STYLE = `
 .agl-span span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .agl-span .agl-lane { position: relative; height: 8px; } .agl-span .agl-num { text-align: right; } .agl-axis .agl-lane { height: auto; display: flex; justify-content: space-between; }
 .agl-lane i { position: absolute; top: 0; height: 8px; min-width: 2px; background: var(--c, var(--dim)); }
 .agl-sides { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(250px, 1fr); gap: 0 18px; overflow-x: auto; } .agl-sides > div { border-left: 1px solid var(--line); padding-left: 10px; } .agl-sides > div:first-child { border-left: 0; padding-left: 0; }
-.agl-sides .agl-turn { grid-template-columns: 1fr; } .agl-rewards { border-collapse: collapse; font-variant-numeric: tabular-nums; } .agl-rewards td { padding: 1px 12px 1px 0; vertical-align: top; }
+.agl-sides .agl-turn { grid-template-columns: 1fr; } .agl table.agl-rewards { border-collapse: collapse; font: inherit; color: inherit; font-variant-numeric: tabular-nums; margin: 0; } .agl button:disabled { opacity: .55; cursor: default; }
+.agl-top select { font: inherit; color: var(--fg); background: var(--bg); border: 1px solid var(--line); border-radius: 3px; } .agl-exact .agl-turn { grid-template-columns: minmax(84px, 190px) minmax(0, 1fr); } .agl-rewards td { padding: 1px 12px 1px 0; vertical-align: top; }
 @media (max-width: 480px) { .agl-turn { grid-template-columns: 1fr; } .agl-span { grid-template-columns: 1fr 70px 60px 66px; } .agl-notes { grid-template-columns: 1fr; } }`;
 const KINDS = { "model call": "#3b8fd6", tool: "#e0782a", reward: "#2fa37c" };
 
@@ -31,6 +32,12 @@ function with_marks(el, text, find) { // the text, what is looked for marked
   }
   el.append(text.slice(at));
   return el;
+}
+
+function readable(value) { // JSON, or text that is JSON, indented; other text as it is
+  let told = value;
+  if (typeof value === "string" && /^\s*[[{]/.test(value)) try { told = JSON.parse(value); } catch { /* plain text */ }
+  return typeof told === "string" ? told : JSON.stringify(told, null, 2);
 }
 
 function inspected_turn(t) {
@@ -86,7 +93,8 @@ function inspected_trace(told, open) {
   return [axis, ...told.spans.map((s) => {
     const row = html("button", "agl-span"), name = html("span", s.status === "ERROR" ? "agl-bad" : "", s.name), lane = html("span", "agl-lane"), bar = html("i");
     name.style.paddingLeft = `${Math.min(s.depth, 12) * 12}px`;
-    bar.style.cssText = `left: ${(100 * (s.start_s || 0)) / end}%; width: ${(100 * (s.seconds || 0)) / end}%`;
+    name.dataset.text = s.name;
+    bar.style.cssText = `left: min(${(100 * (s.start_s || 0)) / end}%, 100% - 2px); width: ${(100 * (s.seconds || 0)) / end}%`;
     bar.style.setProperty("--c", s.status === "ERROR" ? "var(--bad)" : KINDS[s.kind] || "var(--dim)");
     lane.append(bar);
     row.append(name, html("span", "agl-dim", s.kind), lane, html("span", "agl-num", s.seconds === null ? "open" : `${s.seconds.toFixed(3)} s`));
@@ -126,12 +134,14 @@ function draw_inspector(model, el, params) {
   async function exact(sequence_id) {
     if (sequence_id === undefined) return [html("p", "agl-dim", "No model call was recorded. A span of the Trace opens here.")];
     const found = await ask(model, "call", asking({ sequence_id }));
-    return [html("div", "agl-dim", `span ${found.sequence_id}: ${found.name} · ${found.kind}${found.status === "ERROR" ? " · ERROR" : ""}`), ...Object.entries(found.attributes).map(([k, v]) => {
-      const row = html("div", "agl-turn"), what = html("pre", "", typeof v === "string" ? v : JSON.stringify(v, null, 1));
+    const all = html("div", "agl-exact");
+    all.append(html("div", "agl-dim", `span ${found.sequence_id}: ${found.name} · ${found.kind}${found.status === "ERROR" ? " · ERROR" : ""}`), ...Object.entries(found.attributes).map(([k, v]) => {
+      const row = html("div", "agl-turn"), what = html("pre", "", readable(v));
       what.dataset.text = what.textContent;
       row.append(html("span", "agl-dim agl-wrap", k), what);
       return row;
-    })];
+    }));
+    return [all];
   }
 
   function attempts() {
@@ -153,7 +163,7 @@ function draw_inspector(model, el, params) {
     const places = [...body.querySelectorAll("[data-text]")];
     for (const place of places) if (place.dataset.marked !== find.value && (find.value || place.dataset.marked)) { with_marks(place, place.dataset.text, find.value); place.dataset.marked = find.value; }
     const found = body.querySelectorAll("mark");
-    hits.textContent = find.value ? `${found.length} found` : "";
+    hits.textContent = find.value && now !== "Tokens" ? `${found.length} found` : "";
     return found;
   }
 

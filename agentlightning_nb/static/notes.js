@@ -58,6 +58,7 @@ function draw_notes(told, say, take_back) { // `say` keeps an annotation, null w
   field("corrected answer", correction, from);
   field("", keep, wrong);
   for (const input of [score, name, note, correction]) input.onkeydown = (e) => e.key !== "Escape" && e.stopPropagation(); // no shortcut of the notebook
+  form.oninput = () => { wrong.textContent = ""; };
   form.onsubmit = async (e) => {
     e.preventDefault();
     const said = { score: score.value === "" ? null : Number(score.value), name: name.value.trim(), note: note.value.trim() || null, correction: correction.value || null };

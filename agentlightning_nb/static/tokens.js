@@ -51,7 +51,7 @@ function token_call(call, open) { // the line above a call's tokens
 function draw_tokens(ask_for, open) { // pages of 2,000, the next one when the end comes into view; drawn only where it is seen
   const root = html("div"), key = html("div", "agl-legend"), pick = html("select"), scale = html("span", "agl-ramp"), counts = html("span", "agl-dim");
   const said = html("div", "agl-dim"), box = html("div", "agl-tokens"), under = html("div", "agl-under agl-wrap"), more = html("button", "", "more"), label = html("label", "", "colour by ");
-  const calls = {}, chunks = [], HINT = "Point at a token, or move with the arrow keys.";
+  const calls = {}, chunks = [], known = new Set(), HINT = "Point at a token, or move with the arrow keys.";
   let next = 0, total = null, bounds = null, last = null, loading = false, most = 0;
   label.append(pick);
   key.append(label, scale, html("span", "agl-dim", "dotted: not trained on"), counts);
@@ -61,7 +61,6 @@ function draw_tokens(ask_for, open) { // pages of 2,000, the next one when the e
   for (const name of Object.keys(COLOURINGS)) {
     const option = html("option", "", name);
     option.value = name;
-    option.disabled = true;
     pick.append(option);
   }
 
@@ -91,7 +90,8 @@ function draw_tokens(ask_for, open) { // pages of 2,000, the next one when the e
     });
     chunks.push(chunk);
     box.append(chunk.el);
-    for (const option of pick.options) if (option.disabled) option.disabled = !told.tokens.some((t) => t[3] && COLOURINGS[option.value].has(t, calls[t[0]]));
+    for (const option of pick.options) option.disabled = !known.has(option.value) && !told.tokens.some((t) => t[3] && COLOURINGS[option.value].has(t, calls[t[0]]));
+    for (const option of pick.options) if (!option.disabled) known.add(option.value);
     if (most !== before && pick.value === "advantage") repaint(); else paint(chunk);
   }
 
