@@ -18,8 +18,9 @@ def load_ipython_extension(shell: Any) -> None:
     formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_bundle"))
     formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_bundle"))
     formatter.ipython_display_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_display"))
-    rescored = "agentlightning_nb.views.rescoring", "Rescored"
+    rescored = "agentlightning_nb.rescoring", "Rescored"
     formatter.formatters["text/html"].for_type_by_name(*rescored, show("rescored_html"))
+    formatter.ipython_display_formatter.for_type_by_name(*rescored, show("rescored_display"))
     formatter.formatters["text/plain"].for_type_by_name(*rescored, show("rescored_pretty"))
     _lazy_magics(shell)
 

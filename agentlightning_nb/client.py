@@ -31,26 +31,28 @@ from .storage.annotations import Annotation, as_annotation
 from .storage.training import StepRow
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, error_from_json, need
 from .storage.incoming import Incoming
+from .rescoring import Rescored, rescore
 from .storage.queries import SpanQuery
 from .storage.spans import span_of
 from agentlightning_nb.types import (
     AgentLightningTask,
+    as_resources,
+    as_tasks,
     Attempt,
     AttemptedRollout,
     AttemptError,
+    check_reward,
     EnqueueRolloutRequest,
+    LitRollout,
     PaginatedResult,
+    plain,
+    resource_from_json,
+    resource_to_json,
     ResourcesUpdate,
     Rollout,
     Span,
     Triplet,
     Worker,
-    as_resources,
-    as_tasks,
-    check_reward,
-    plain,
-    resource_from_json,
-    resource_to_json,
 )
 
 # %% ../nbs/13_client.ipynb #87be583a
@@ -769,6 +771,17 @@ class LightningClient:
         What validates is never among them, neither its rollouts nor its tasks. The order is always the same."""
         selection = Selection(best_of, threshold, contested, annotated, run_id, mode)
         return export_dataset(self, path, selection, form)
+
+    def rescore(
+        self,
+        fn: Callable[[LitRollout], float | Mapping[str, float] | None],  # a dict of parts is worth its sum
+        *,
+        run_id: str | None = None,
+        step: int | None = None,
+        mode: str | None = None,
+    ) -> Rescored:
+        "What a reward function says of the rollouts that succeeded, beside their rewards; no agent runs, and nothing recorded changes."
+        return rescore(self, fn, run_id=run_id, step=step, mode=mode)
 
     # frames
 

@@ -27,7 +27,7 @@ from .servers import known_servers
 from .store import LightningStore
 from .trainer import Trainer
 from .views.questions import answer
-from .views.rescoring import Rescored, rescore
+from .rescoring import Rescored
 from .widgets.inspector import inspector, rollouts_table
 from .widgets.run import RunPanel
 
@@ -347,7 +347,7 @@ class Lightning:
         functions = [v for v in defined if callable(v) and not isinstance(v, type)]
         if not functions:
             raise BadRequestError("The cell defines no function. Write def reward(rollout): ... in it.")
-        told = rescore(self.store(args), functions[-1], run_id=args.run, step=args.step, mode=args.mode)
+        told = self.store(args).rescore(functions[-1], run_id=args.run, step=args.step, mode=args.mode)
         if args.save:
             told.save(args.save)
         return told

@@ -18,6 +18,7 @@ from typing import Any
 
 from .datasets import Selection, export_dataset
 from .errors import BadRequestError, NotFoundError, need
+from .rescoring import Rescored, rescore
 from .events import Feed, Listener
 from .migrations import migrate, schema_version
 from .storage import frames, lifecycle, liveness, lookups, queries, recording, rows, sums, training
@@ -29,21 +30,22 @@ from .storage.spans import span_of, span_text
 from .storage.writer import Later, Op, Turn, Writer
 from agentlightning_nb.types import (
     AgentLightningTask,
+    as_resources,
+    as_tasks,
     Attempt,
     AttemptedRollout,
     AttemptError,
     EnqueueRolloutRequest,
+    LitRollout,
+    new_id,
     PaginatedResult,
+    resource_to_json,
     ResourcesUpdate,
     Rollout,
     RolloutConfig,
     Span,
     Triplet,
     Worker,
-    as_resources,
-    as_tasks,
-    new_id,
-    resource_to_json,
 )
 
 # %% ../nbs/02_store.ipynb #8ef09f53
@@ -823,6 +825,17 @@ class LightningStore:
         What validates is never among them, neither its rollouts nor its tasks. The order is always the same."""
         selection = Selection(best_of, threshold, contested, annotated, run_id, mode)
         return export_dataset(self, path, selection, form)
+
+    def rescore(
+        self,
+        fn: Callable[[LitRollout], float | Mapping[str, float] | None],  # a dict of parts is worth its sum
+        *,
+        run_id: str | None = None,
+        step: int | None = None,
+        mode: str | None = None,
+    ) -> Rescored:
+        "What a reward function says of the rollouts that succeeded, beside their rewards; no agent runs, and nothing recorded changes."
+        return rescore(self, fn, run_id=run_id, step=step, mode=mode)
 
     # frames
 

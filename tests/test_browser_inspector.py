@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from agentlightning_nb.page import esm
+from agentlightning_nb.rescoring import annotated_reward, rescore
 from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import AttemptError, Span
 from agentlightning_nb.views.questions import DEEDS, act, answer
-from agentlightning_nb.views.rescoring import annotated_reward, rescore
 
 lab = pytest.importorskip("lab")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(lab.chromium() is None, reason="no chromium")]

@@ -12,7 +12,7 @@ ROWS = [
     "errors types conventions background migrations asgi logs metrics express",
     "storage events",
     "adapters",
-    "datasets",
+    "datasets rescoring",
     "store client tracer litagent otlp dialects",
     "views",
     "runner optimising rl engines proxied proxy routes servers event_routes plots page page_routes export",

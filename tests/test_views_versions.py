@@ -3,10 +3,10 @@
 import pytest
 
 from agentlightning_nb.errors import BadRequestError, NotFoundError
+from agentlightning_nb.rescoring import annotated_reward
 from agentlightning_nb.types import PromptTemplate
 from agentlightning_nb.views.diffs import json_diff, text_diff
 from agentlightning_nb.views.questions import answer
-from agentlightning_nb.views.rescoring import annotated_reward, rescore
 
 HOSTILE = "<script>alert(1)</script>\u202e\x00 {x}"
 
@@ -83,14 +83,14 @@ def test_runs_to_compare_are_a_list(store):
 def test_a_reward_is_tried_on_stored_rollouts(store):
     store.add_run("run-1")
     ids = [ran(store, "t", r, group=g) for g, rs in (("g1", (0.0, 1.0)), ("g2", (1.0, 1.0))) for r in rs]
-    found = rescore(store, lambda r: 1 / (ids.index(r.rollout_id) - 3), run_id="run-1")
+    found = store.rescore(lambda r: 1 / (ids.index(r.rollout_id) - 3), run_id="run-1")
     assert [row.new for row in found.rows] == [-1 / 3, -0.5, -1.0, None]
     assert [row.rollout_id for row in found.flips] == ids[:2]
     assert found.errors[0].error == "ZeroDivisionError: division by zero"
     assert found.save("inverse") == 3
     assert [a.score for a in store.query_annotations(run_id="run-1")] == [-1 / 3, -0.5, -1.0]
     assert [store.get_rollout_by_id(i).reward for i in ids] == [0.0, 1.0, 1.0, 1.0]
-    said = rescore(store, annotated_reward(store, name="inverse"))
+    said = store.rescore(annotated_reward(store, name="inverse"))
     assert [row.new for row in said.rows] == [-1 / 3, -0.5, -1.0, None]
 
 
