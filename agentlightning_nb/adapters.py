@@ -65,6 +65,7 @@ def triplet_from_span(span: Span, reward: float | None = None) -> Triplet | None
         temperature=float(temperature) if isinstance(temperature, int | float) else 1.0,
         shaped=shaped_by(a),
         agent=str(a.get("gen_ai.agent.name") or ""),
+        policy_version=a.get("agl.policy_version"),
     )
 
 

@@ -206,13 +206,18 @@ class Proxy:
     ) -> None:
         "What an endpoint answers on a route that engines of ours do not have; recorded, and passed on as it is."
         engine, model = self._engine(binding, body), binding.model(body.get("model"))
-        if not isinstance(engine, OpenAIEngine):
+        complete = getattr(engine, "complete", None) if route == "completions" else None
+        if complete is None and not isinstance(engine, OpenAIEngine):
             raise BadRequestError(f"The engine here has no {route}. Give the server an OpenAI-compatible upstream.")
         if body.get("stream"):
             raise BadRequestError(f"{route} cannot be streamed here; leave stream out, or use chat/completions.")
         reserved = await self._reserved(route, binding, body, size)
-        asked = ({"model": model.model} if model else {}) | body
+        asked = binding.filled_in(body) if complete else ({"model": model.model} if model else {}) | body
         call = Call(binding, asked, engine, dialect=route, reserved=reserved, **trace_of(headers))
+        if complete:
+            reply = await self._kept(call, caller.stays_for(complete(asked)))
+            await self._record(call, reply)
+            return await send_json(send, 200, for_caller(reply, asked))
         raw, answer, tried = await self._kept(call, caller.stays_for(engine.told(route, asked)))
         await self._record(call, Reply(answer, [], [], None, None, retries=tried))
         await send_bytes(send, 200, raw)

@@ -366,6 +366,9 @@ class Triplet(NamedTuple):
     temperature: float = 1.0  # the distribution that the logprobs are of
     shaped: str = ""  # what else shaped that distribution, such as top_p=0.9; empty when it is the model's own
     agent: str = ""  # who called, where the call or a span around it says so
+    policy_version: str | None = (
+        None  # of the weights that answered; with asynchronous collection not always the rollout's
+    )
 
 # %% ../nbs/00_types.ipynb #092199df
 def check_reward(value: Any, name: str = "reward") -> float:

@@ -28,7 +28,7 @@ import torch
 import transformers
 
 from agentlightning_nb.algorithms.grpo import GRPO
-from agentlightning_nb.engines.prompts import parse_message
+from agentlightning_nb.engines.toolcalls import parse_message
 from agentlightning_nb.engines.torch import TorchEngine
 from agentlightning_nb.litagent import rollout
 from agentlightning_nb.rl.advantages import group_advantages

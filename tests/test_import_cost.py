@@ -26,7 +26,8 @@ HEAVY = [
     "google.protobuf",
     "opentelemetry.proto",
 ]
-TRAIN = ("rl", "engines/torch", "engines/decoding", "algorithms/grpo", "algorithms/sft")  # the extra `train`
+ENGINE = ("engines/torch", "engines/decoding", "engines/sampler", "engines/sampling")
+TRAIN = ("rl", *ENGINE, "algorithms/grpo", "algorithms/sft")  # the extra `train`
 NOTEBOOK = ("widgets", "magics")  # the extra `notebook`
 
 

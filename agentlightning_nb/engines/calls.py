@@ -199,4 +199,5 @@ def openai_error(error: Exception) -> tuple[int, dict[str, Any]]:
         status = 400 if error.status == 422 else error.status
         kind = {401: "authentication_error", 404: "not_found_error", 409: "conflict_error"}.get(status)
         kind = kind or ("invalid_request_error" if status < 500 else "server_error")
-    return status, {"error": {"message": str(error), "type": kind, "code": type(error).__name__, "param": None}}
+    code, param = getattr(error, "code", type(error).__name__), getattr(error, "param", None)
+    return status, {"error": {"message": str(error), "type": kind, "code": code, "param": param}}

@@ -78,7 +78,7 @@ def row_of(triplet: Triplet, rollout_id: str = "", group_id: str = "", fork: str
         behaviour_logprobs=[0.0] * len(prompt) + list(logprobs),
         rollout_id=rollout_id,
         group_id=group_id,
-        policy_version=triplet.resources_id,
+        policy_version=triplet.policy_version or triplet.resources_id,
         finish_reason=triplet.finish_reason,
         temperature=triplet.temperature,
         calls=(triplet.span_id or "",),
@@ -95,8 +95,8 @@ def divergence(row: TrainingRow, triplet: Triplet) -> str:
         return f"temperature {triplet.temperature:g} after {row.temperature:g}"
     if barred(triplet) != row.barred:
         return f"{barred(triplet) or 'sampled plainly'} after {row.barred or 'sampled plainly'}"
-    if triplet.resources_id != row.policy_version:
-        return f"version {triplet.resources_id} after {row.policy_version}"
+    if (version := triplet.policy_version or triplet.resources_id) != row.policy_version:
+        return f"version {version} after {row.policy_version}"
     if prompt[: len(before)] == before:
         return ""
     at = next(

@@ -86,6 +86,7 @@ def call_facts(attributes: Mapping[str, Any]) -> str:
     facts = {
         "model": attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model") or "",
         "resources_id": attributes.get("agl.resources_id"),
+        "policy_version": attributes.get("agl.policy_version"),
         "finish_reason": reasons[0] if isinstance(reasons, list) else str(reasons),
         "temperature": float(temperature) if isinstance(temperature, int | float) else 1.0,
     }
