@@ -124,7 +124,9 @@ def main():
                         found = {
                             "parse": cpu_us(lambda body=body, kind=kind: parsed(body, kind)),
                             "decode": cpu_us(lambda body=body, kind=kind: decode(body, kind)),
-                            "keep": cpu_us(lambda body=body, kind=kind: store.add_many_spans(decode(body, kind).spans)),
+                            "keep": cpu_us(
+                                lambda body=body, kind=kind: store.add_incoming(decode(body, kind).incoming)
+                            ),
                             "HTTP": cpu_us(over_http),
                         }
                         for what, cost in found.items() if i > 1 else ():
