@@ -5,7 +5,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentlightning_nb.conventions.calls import at_last, can_wait, normalised
 from agentlightning_nb.storage.incoming import arrived, as_told, incoming_of
+from agentlightning_nb.storage.rows import to_json
 from agentlightning_nb.storage.spans import span_of, span_row, span_text
 from agentlightning_nb.types import Span
 
@@ -62,3 +64,35 @@ def test_a_span_that_arrives_as_json_is_kept_as_its_record_would_be(sent, said):
     assert [i[1:] for i in found.spans] == [i[1:] for i in slow]
     ids = lambda spans: [(s["span_id"], s["name"], s["sequence_id"]) for s in spans]  # noqa: E731
     assert ids(json.loads(found.answer())) == ids(told)
+
+
+texts = st.text(max_size=5) | st.sampled_from(["", "7"])
+parts = st.fixed_dictionaries({"type": st.sampled_from(["text", "text", "reasoning"]), "content": texts})
+messages = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "tool"]), "parts": st.lists(parts, min_size=1, max_size=2)},
+        optional={"finish_reason": st.sampled_from(["stop", "tool_call", ""])},
+    ),
+    max_size=2,
+).map(json.dumps)
+chats = st.fixed_dictionaries(
+    {},
+    optional={
+        "gen_ai.input.messages": messages | values,
+        "gen_ai.output.messages": messages,
+        "gen_ai.operation.name": texts,
+        "gen_ai.request.model": texts | st.integers(0, 3),
+        "gen_ai.request.temperature": texts | st.floats(0, 2),
+        "gen_ai.usage.input_tokens": st.none() | st.integers(0, 9),
+        "gen_ai.response.finish_reasons": st.none() | st.lists(texts, max_size=1),
+        "gen_ai.tool.definitions": texts | st.just('[{"type":"function","name":"f"}]'),
+        "x": values,
+    },
+)
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(chats)
+def test_what_waits_until_it_is_read_is_read_as_if_it_had_not_waited(attributes):
+    if can_wait(attributes):
+        assert at_last(json.loads(to_json(attributes))) == json.loads(to_json(normalised(attributes)))

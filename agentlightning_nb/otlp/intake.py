@@ -87,7 +87,8 @@ STATUS = ("UNSET", "OK", "ERROR")
 
 def fields_of(fields: Iterable[Any] | None, encoding: Encoding) -> dict[str, Any]:
     "Named values as a dict."
-    return {f.key: encoding.value(f.value) for f in fields or ()}
+    value = encoding.value
+    return {f.key: ((v := f.value) is not None and v.string_value) or value(v) for f in fields or ()}
 
 
 def seconds(nanoseconds: int | str | None) -> float | None:

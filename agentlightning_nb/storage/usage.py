@@ -42,10 +42,12 @@ def call_usage(
 
 def summed(found: Sequence[Usage]) -> Usage:
     "The calls together; only those that the proxy recorded when there is one."
+    if len(found) == 1:
+        return found[0]
     told = [u for u in found if u.proxied] or found
     model = next((u.model for u in reversed(told) if u.model), "")
-    calls, prompt, response = (sum(u[i] for u in told) for i in (1, 2, 3))
-    return Usage(model, calls, prompt, response, int(any(u.proxied for u in told)))
+    _, calls, prompt, response, proxied = zip(*told, strict=True) if told else ("", (), (), (), (0,))
+    return Usage(model, sum(calls), sum(prompt), sum(response), max(proxied))
 
 
 def usage_of(spans: Sequence[Span]) -> Usage:
