@@ -24,6 +24,7 @@ from .errors import BadRequestError, LightningError, NotFoundError
 from .otlp.bodies import JSON, LIMIT, error_answer, media_type_of
 from .otlp.bodies import answer as otlp_answer
 from .otlp.intake import decode, keep
+from .storage.mailbox import Mailbox
 from .storage.queries import SpanQuery
 from .storage.incoming import arrived
 from .store import LightningStore
@@ -215,12 +216,19 @@ class Verbs:
     def __init__(self, store: Any):
         self.store, self.local = store, isinstance(store, LightningStore)
         self.stopping = asyncio.Event()
+        self.mailbox: Mailbox | None = None  # of the loop that serves
 
     async def __call__(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         "What the verb returns."
         if self.local and verb in AWAITED:
-            return await asyncio.wrap_future(self.store.submit(verb, *args, **kwargs))
+            return await self.store.submit_to(self._mailbox(), verb, *args, **kwargs)
         return await asyncio.to_thread(getattr(self.store, verb), *args, **kwargs)
+
+    def _mailbox(self) -> Mailbox:
+        loop = asyncio.get_running_loop()
+        if self.mailbox is None or self.mailbox.loop is not loop:
+            self.mailbox = Mailbox(loop)
+        return self.mailbox
 
     async def spans(self, query: dict[str, Any]) -> Response:
         "A page of spans."

@@ -6,6 +6,7 @@
 __all__ = ['UNSET', 'FileWriter', 'rows_error', 'shared_writer', 'LightningStore']
 
 # %% ../nbs/02_store.ipynb #0134a82b
+import asyncio
 import hashlib
 import os
 import sqlite3
@@ -25,6 +26,7 @@ from .storage import frames, lifecycle, liveness, lookups, queries, recording, r
 from .storage import annotations as notes
 from .storage.files import Readers, WriteLock, connect_writer
 from .storage.incoming import Incoming, incoming_of, placed
+from .storage.mailbox import Awaited, Mailbox
 from .storage.queries import any_of, both, combined, contains, equal
 from .storage.spans import span_of, span_text
 from .storage.writer import Later, Op, Turn, Writer
@@ -144,15 +146,24 @@ class LightningStore:
 
     def submit(self, verb: str, /, *args: Any, **kwargs: Any) -> Future:
         "Begin a write or a wait without blocking; the future has what the verb returns."
+        return self._send(self._op(verb, args, kwargs))
+
+    def submit_to(self, mailbox: Mailbox, verb: str, /, *args: Any, **kwargs: Any) -> asyncio.Future:
+        "The same for a coroutine of the mailbox's loop."
+        awaited = Awaited(mailbox)
+        self._send(self._op(verb, args, kwargs), awaited)
+        return awaited.waiter
+
+    def _op(self, verb: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Op:
         made = getattr(self, f"_{verb}", None)
         if made is None:
             raise BadRequestError(f"{verb!r} is no verb that can be submitted.")
-        return self._send(made(*args, **kwargs))
+        return made(*args, **kwargs)
 
-    def _send(self, op: Op) -> Future:
+    def _send(self, op: Op, future: Any = None) -> Any:
         if self._writer is None:
             raise BadRequestError(f"{self.path} is open readonly. Open it without readonly=True, or use its server.")
-        return self._writer.submit(op)
+        return self._writer.submit(op, future)
 
     def _do(self, op: Op) -> Any:
         return self._send(op).result()

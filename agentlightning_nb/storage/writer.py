@@ -53,7 +53,7 @@ class Op:
 
     def __init__(self, run: Callable[[Turn], Any], *, wait_s: float | None = 0.0, durable: bool = True):
         self.run, self.durable, self.started = run, durable, False
-        self.future: Future = Future()
+        self.future: Any = None  # a `Future`, or an `Awaited`, from when it is submitted
         self.until = float("inf") if wait_s is None else time.monotonic() + wait_s if wait_s > 0 else 0.0
         self.missing: set[str] | None = None  # the rollouts it waits for
 
@@ -108,8 +108,9 @@ class Writer(threading.Thread):
         self._closing = threading.Lock()
         self.closed = False
 
-    def submit(self, op: Op) -> Future:
-        "Queue the operation; its future resolves after the commit."
+    def submit(self, op: Op, future: Any = None) -> Any:
+        "Queue the operation; its future, a new one unless it is given, resolves after the commit."
+        op.future = Future() if future is None else future
         with self._closing:
             if self.closed:
                 raise StoreError(f"The store {self.file} is closed.")
