@@ -15,7 +15,7 @@ ROWS = [
     "datasets rescoring",
     "store client tracer litagent otlp dialects",
     "views",
-    "runner optimising rl engines proxied proxy routes servers event_routes plots page page_routes export",
+    "runner optimising rl engines proxied proxy routes servers event_routes plots page twins page_routes export",
     "workers server algorithms run testing simulated rewards",
     "trainer widgets",
     "doctor",
@@ -37,6 +37,7 @@ BESIDE |= {
     ("page_routes", "page"),
     ("page_routes", "routes"),
     ("export", "page"),
+    ("twins", "page"),
 }  # inside one row, in this direction only
 
 

@@ -7,14 +7,21 @@ const STYLE = `
   color: var(--fg); background: var(--bg); font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); padding: 8px 4px; }
 @media (prefers-color-scheme: dark) { .agl-page .agl { --fg: #ddd; --dim: #99a; --line: #334; --bg: #16181d; --bad: #e8705e; --warn: #d9a441; } }
 [data-jp-theme-light="false"] .agl, .vscode-dark .agl { --bad: #e8705e; --warn: #d9a441; }
+.agl :where(table) { color: inherit; font: inherit; } .agl .agl { padding: 0; }
 .agl button { font: inherit; color: var(--fg); background: transparent; border: 1px solid var(--line); border-radius: 3px; padding: 1px 10px; cursor: pointer; }
-.agl button:hover { border-color: var(--accent); } .agl :focus-visible { outline: 1px solid var(--accent); outline-offset: 1px; }`;
+.agl button:hover { border-color: var(--accent); } .agl [hidden] { display: none; } .agl-none { color: var(--dim); margin: 6px 0; } .agl-none:empty { display: none; } .agl-bad { color: var(--bad); } .agl-dim { color: var(--dim); }
+.agl :is(a, b, button, code, em, i, del, ins, label, mark, option, small, span, summary) { unicode-bidi: isolate; } .agl :focus-visible { outline: 1px solid var(--accent); outline-offset: 1px; }`;
 
 function html(tag, name, text) {
   const el = document.createElement(tag);
   if (name) el.className = name;
   if (text !== undefined) el.textContent = text; // never markup
   return el;
+}
+
+function isolated(text) { // a stranger's words inside a sentence of ours: they keep their direction to themselves
+  const bare = String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
+  return bare === text && !/[\u0590-\u08ff\ufb1d-\ufefc]/.test(bare) ? bare : `\u2068${bare}\u2069`;
 }
 
 function svg(tag, attributes, text) {
@@ -63,8 +70,11 @@ function component(question) { // what draws the answer to a question, or null w
     rollout: typeof draw_inspector === "function" ? draw_inspector : null,
     rollouts: typeof draw_rollouts === "function" ? draw_rollouts : null,
     group: typeof draw_group === "function" ? draw_group : null,
+    groups: typeof draw_groups === "function" ? draw_groups : null,
+    diff: typeof draw_diff === "function" ? draw_diff : null,
     versions: typeof draw_versions === "function" ? draw_versions : null,
     compare: typeof draw_compare === "function" ? draw_compare : null,
+    matrix: typeof draw_matrix === "function" ? draw_matrix : null,
   };
   return Object.hasOwn(all, question) ? all[question] : null;
 }

@@ -44,7 +44,7 @@ function chart_axes(root, f) {
     root.append(svg("text", { x: f.box.left - 6, y: f.y(v) + 4, "text-anchor": "end" }, text));
   }
   for (const s of ticks(f.first, f.last, Math.max(2, Math.min(10, (f.box.right - f.box.left) / 70))))
-    if (Number.isInteger(s)) root.append(svg("text", { x: f.x(s), y: f.box.bottom + 15, "text-anchor": "middle" }, String(s)));
+    if (Number.isInteger(s) || f.between) root.append(svg("text", { x: f.x(s), y: f.box.bottom + 15, "text-anchor": "middle" }, f.x_text ? f.x_text(s).replace(/^step | rollouts$/, "") : String(s)));
 }
 
 function pieces(points) { // runs of points that have a value
@@ -57,7 +57,7 @@ function pieces(points) { // runs of points that have a value
 }
 
 function chart_line(root, f, points, name) {
-  const colour = SERIES[name] || "var(--accent)", at = (v, p) => `${f.x(p[0]).toFixed(1)},${f.y(v).toFixed(1)}`;
+  const colour = f.colours?.[name] || SERIES[name] || "var(--accent)", at = (v, p) => `${f.x(p[0]).toFixed(1)},${f.y(v).toFixed(1)}`;
   for (const some of pieces(points)) {
     if (some.length > 1 && some.some((p) => p[3]) && name !== "val" && name !== "test") {
       const edge = [...some.map((p) => at(p[2] + p[3], p)), ...[...some].reverse().map((p) => at(p[2] - p[3], p))];
@@ -88,7 +88,8 @@ function reward_words([, mode, mean, spread, n, failed]) {
   return `${mode} ${mean.toFixed(3)} ± ${spread.toFixed(2)} (${n} rollouts${failed ? `, ${failed} failed` : ""})`;
 }
 
-function sentence_at(points, step, words) { // what the curves say at a step; without one, where they are now
+function sentence_at(points, step, words, x_text) { // what the curves say at a step; without one, where they are now
+  if (x_text) return newest(step === null ? points : points.filter((p) => p[0] <= step)).map((p) => `${words(p)} at ${x_text(p[0])}`).join(" · ");
   if (step === null) return newest(points).map((p) => `${words(p)} at step ${p[0]}`).join(" · ");
   return `step ${step}: ${points.filter((p) => p[0] === step).map(words).join(" · ")}`;
 }
@@ -106,12 +107,12 @@ function chart(label, height) { // a plot with a cursor, and a sentence beneath
     const width = Math.max(220, root.clientWidth || 640), all = steps();
     plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
     plot.replaceChildren();
-    f = chart_frame(points, width, height, options.unit);
+    f = { ...chart_frame(points, width, height, options.unit), colours: options.colours, x_text: options.x_text, between: options.between };
     chart_axes(plot, f);
     for (const name of [...new Set(points.map((p) => p[1]))].sort((a, b) => Object.keys(SERIES).indexOf(a) - Object.keys(SERIES).indexOf(b)))
       chart_line(plot, f, points.filter((p) => p[1] === name), name);
     if (cursor !== null) plot.append(svg("line", { x1: f.x(cursor), x2: f.x(cursor), y1: f.box.top, y2: f.box.bottom, stroke: "var(--dim)", "stroke-dasharray": "3 3" }));
-    at.textContent = all.length ? sentence_at(points, cursor, options.words) : options.empty;
+    at.textContent = all.length ? sentence_at(points, cursor, options.words, options.x_text) : options.empty;
   }
 
   function later() { if (!pending) pending = requestAnimationFrame(draw); } // many changes, one drawing

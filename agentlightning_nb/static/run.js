@@ -23,7 +23,7 @@ const RUN_STYLE = `
 .agl-last th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 0 10px 1px 0; } .agl-last td { padding: 1px 10px 1px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .agl-last caption { text-align: left; padding: 5px 0 1px; } .agl-last th:nth-child(1) { width: 72px; } .agl-last th:nth-child(3) { width: 64px; } .agl-last th:nth-child(4) { width: 84px; } .agl-last th:nth-child(5) { width: 64px; }
 .agl-last .agl-num { text-align: right; } .agl-last tbody tr { cursor: pointer; } .agl-last tbody tr:hover, .agl-last tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; }
-.agl-last tr[data-is=failed] td { color: var(--bad); } .agl-none { color: var(--dim); margin: 6px 0; } .agl-none:empty { display: none; }
+.agl-last tr[data-is=failed] td { color: var(--bad); }
 @container (max-width: 520px) { .agl-health li { grid-template-columns: 1fr; } .agl-tries { grid-column: 1; } .agl-last th:nth-child(1) { width: 62px; } .agl-tile { width: 96px; } .agl-tile svg { width: 80px; }
   .agl-last th:nth-child(4), .agl-last td:nth-child(4) { display: none; } .agl-figure { padding-right: 14px; } }`;
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import BadRequestError, NotFoundError
 from .curves import reward_curve
+from .groups import asked_of
 from .versions import ended_rollouts, mean_of
 
 # %% ../../nbs/views/compare.ipynb #32779b6f
@@ -55,9 +56,13 @@ def matrix_view(
         raise NotFoundError(f"No run {run_id} in this store.")
     sums: dict[str, dict[str, list[float]]] = {}
     order: dict[str, None] = {}
+    asked: dict[str, Any] = {}
+    ids: dict[tuple[str, str], list[str]] = {}
     for r in ended_rollouts(store, run_id=run_id, mode=mode):
         if r.task_id is not None and r.resources_id is not None:
             order[r.resources_id] = None
+            asked[r.task_id] = r.input
+            ids.setdefault((r.task_id, r.resources_id), []).append(r.rollout_id)
             cell = sums.setdefault(r.task_id, {}).setdefault(r.resources_id, [0.0, 0])
             cell[0] += r.reward or 0.0
             cell[1] += 1
@@ -70,21 +75,41 @@ def matrix_view(
         "run_id": run_id,
         "mode": mode,
         "versions": shown,
+        "numbers": [getattr(store.get_resources_by_id(v), "version", None) for v in shown],
         "all_versions": len(order),
         "tasks": some,
+        "asked": [asked_of(asked[t], 160) for t in some],
         "all_tasks": len(tasks),
         "cells": [[means[t].get(v) for v in shown] for t in some],
-        "movers": _movers(means),
+        "movers": _movers(means, asked, ids),
     }
 
 
-def _movers(means: dict[str, dict[str, list[float]]], most: int = 10) -> dict[str, list[dict[str, Any]]]:
-    "The tasks that gained and those that lost most between the first and the last version that ran them."
+def _movers(
+    means: dict[str, dict[str, list[float]]],
+    asked: dict[str, Any],
+    ids: dict[tuple[str, str], list[str]],
+    most: int = 10,
+) -> dict[str, list[dict[str, Any]]]:
+    "The tasks that gained and those that lost most between the first and the last version that ran them, with rollouts of both."
     moved = []
     for task, row in means.items():
         (a, old), (b, new) = list(row.items())[0], list(row.items())[-1]
         if a != b:
-            moved.append({"task_id": task, "a": a, "b": b, "change": new[0] - old[0], "n": [old[1], new[1]]})
+            told = {
+                "task_id": task,
+                "asked": asked_of(asked[task], 160),
+                "rollouts": [ids[task, a][:8], ids[task, b][:8]],
+            }
+            told |= {
+                "a": a,
+                "b": b,
+                "before": old[0],
+                "after": new[0],
+                "change": new[0] - old[0],
+                "n": [old[1], new[1]],
+            }
+            moved.append(told)
     moved.sort(key=lambda m: (-m["change"], m["task_id"]))
     return {
         "best": [m for m in moved if m["change"] > 0][:most],

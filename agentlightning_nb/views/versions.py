@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import BadRequestError, NotFoundError
 from ..types import ResourcesUpdate
-from .diffs import resource_diff
+from .diffs import LAYERS_MB, resource_diff
 
 # %% ../../nbs/views/versions.ipynb #e6c0431c
 def versions_view(store: Any, run_id: str | None = None) -> dict[str, Any]:
@@ -78,11 +78,16 @@ def _best(told: Sequence[dict[str, Any]]) -> str | None:
     return None
 
 # %% ../../nbs/views/versions.ipynb #e7800dad
-def diff_view(store: Any, a: str, b: str) -> dict[str, Any]:
+def diff_view(
+    store: Any,
+    a: str,
+    b: str,
+    layers_mb: float = LAYERS_MB,  # larger weights are compared only when asked for
+) -> dict[str, Any]:
     "What changed from version `a` to version `b`, resource by resource; a `NotFoundError` for an unknown version."
     before, after = the_version(store, a), the_version(store, b)
     names = [*before.resources, *(n for n in after.resources if n not in before.resources)]
-    found = {n: resource_diff(before.resources.get(n), after.resources.get(n)) for n in names}
+    found = {n: resource_diff(before.resources.get(n), after.resources.get(n), layers_mb=layers_mb) for n in names}
     return {"a": _head(before), "b": _head(after), "resources": found}
 
 
