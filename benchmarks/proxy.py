@@ -4,7 +4,8 @@
 
 The upstream is simulated: a small asyncio server on loopback that answers with 60 tokens, ids and log-probabilities included, at once or
 at 60 tokens a second. All are called by the same raw client, in turn within each round. Ours is the whole server with a durable store:
-each call is recorded, and counted at the end. The peer may also be named by LITELLM; without one, ours is measured alone.
+each call is recorded, and counted at the end. The peer may also be named by LITELLM; without one, ours is measured alone. Where nginx
+is installed it is measured too, as the floor: it passes bytes on and records nothing.
 Takes about four minutes, most of it LiteLLM's."""
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import sqlite3
 import statistics
 import sys
@@ -161,7 +163,8 @@ async def compare(sides, rounds, levels):
 def show(sides, levels):
     "The tables."
     by_name = {s.name: s.figures for s in sides}
-    direct, ours, theirs = by_name["direct"], by_name["ours"], by_name.get("LiteLLM", {})
+    direct, ours = by_name["direct"], by_name["ours"]
+    theirs, floor = by_name.get("LiteLLM", {}), by_name.get("nginx", {})
 
     def added(found, key, what):
         peer = getattr(found.get(key), what, None)
@@ -170,27 +173,33 @@ def show(sides, levels):
     for shape in SHAPES:
         print(f"\n{shape}\n")
         print(
-            "| at once | ours µs CPU a call | LiteLLM | times | ours calls/s | LiteLLM | times | ms added, ours | LiteLLM |"
+            "| at once | ours µs CPU a call | LiteLLM | times | nginx | ours calls/s | LiteLLM | times | ms added, ours | LiteLLM | nginx |"
         )
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
         for key in ((shape, n) for n in levels if (shape, n) in ours):
             a, b = ours[key], theirs.get(key, Figures())
             cheaper = ratio(a.cpu_us, b.cpu_us) if b.rate else "-"
             faster = ratio(b.rate, a.rate) if b.rate else "-"
-            late = [added(found, key, "latency_ms") for found in (ours, theirs)]
+            late = [added(found, key, "latency_ms") for found in (ours, theirs, floor)]
+            least = median(floor[key].cpu_us) if floor else "-"
             print(
-                f"| {key[1]} | {median(a.cpu_us)} | {median(b.cpu_us)} | {cheaper} | {median(a.rate)} | {median(b.rate)} "
-                f"| {faster} | {late[0]} | {late[1]} |"
+                f"| {key[1]} | {median(a.cpu_us)} | {median(b.cpu_us)} | {cheaper} | {least} | {median(a.rate)} "
+                f"| {median(b.rate)} | {faster} | {late[0]} | {late[1]} | {late[2]} |"
             )
-    print("\nto the first token\n\n| stream | at once | ms added, ours | LiteLLM | µs CPU a chunk, ours | LiteLLM |")
-    print("|---|---|---|---|---|---|")
+    print("\nto the first token\n")
+    print(
+        "| stream | at once | ms added, ours | LiteLLM | nginx | µs CPU a chunk, ours | LiteLLM | nginx | times nginx |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for key in ours:
         if key[0] != "whole":
-            first = [added(found, key, "first_ms") for found in (ours, theirs)]
+            first = [added(found, key, "first_ms") for found in (ours, theirs, floor)]
             chunk = [
-                median([c / len(EVENTS) for c in f[key].cpu_us]) if f and f[key].cpu_us else "-" for f in (ours, theirs)
+                median([c / len(EVENTS) for c in f[key].cpu_us]) if f and f[key].cpu_us else "-"
+                for f in (ours, theirs, floor)
             ]
-            print(f"| {key[0]} | {key[1]} | {first[0]} | {first[1]} | {chunk[0]} | {chunk[1]} |")
+            times = ratio(floor[key].cpu_us, ours[key].cpu_us) if floor else "-"
+            print(f"| {key[0]} | {key[1]} | {' | '.join(first)} | {' | '.join(chunk)} | {times} |")
     memory = {s.name: f"{s.server.memory_mb():.0f} MB" for s in sides if s.name != "direct"}
     print("\nResident memory: " + ", ".join(f"{k} {v}" for k, v in memory.items()))
 
@@ -228,6 +237,25 @@ def litellm(command, up, folder, key):
     raise RuntimeError(f"LiteLLM did not start:\n{(folder / 'litellm.log').read_text()[-2000:]}")
 
 
+NGINX = """daemon off; master_process off; error_log stderr; pid {folder}/nginx.pid;
+events {{ worker_connections 2048; }}
+http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; keepalive_requests 1000000; client_body_buffer_size 1m;
+upstream up {{ server {up}; keepalive 256; keepalive_requests 1000000; }}
+server {{ listen 127.0.0.1:{port}; location / {{
+proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }} }} }}
+"""
+
+
+def nginx(up, folder):
+    "nginx in front of the upstream, one process."
+    port, config = free_port(), folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port, up=up.removeprefix("http://").removesuffix("/v1")))
+    process = Process(["nginx", "-c", str(config)], log=folder / "nginx.log", says_url=False)
+    process.url = f"http://127.0.0.1:{port}"
+    return process
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default=os.environ.get("LITELLM", ""), help="LiteLLM's command")
@@ -248,6 +276,9 @@ def main():
             key = f"sk-{secrets.token_hex(32)}"
             peer = stack.enter_context(litellm(args.peer, up.url, folder, key))
             sides.append(Side("LiteLLM", peer, peer.url, key))
+        if shutil.which("nginx"):
+            floor = stack.enter_context(nginx(up.url, folder))
+            sides.append(Side("nginx", floor, floor.url))
         print(f"Python {platform.python_version()}; LiteLLM {'beside' if args.peer else 'missing: name it by --peer'}")
         asyncio.run(compare(sides, args.rounds, args.at_once))
         show(sides, args.at_once)

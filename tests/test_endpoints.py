@@ -86,6 +86,11 @@ def test_a_connection_is_kept_for_the_next_call(script):
     assert asked(server.url, 3) == [(200, b"{}")] * 3 and len(server.sockets) == 1
 
 
+def test_a_connection_that_its_endpoint_will_close_is_not_used_again(script):
+    server = script([OK.replace(b"content-length", b"connection: close\r\ncontent-length")], [OK])
+    assert asked(server.url, 2) == [(200, b"{}")] * 2 and len(server.sockets) == 2
+
+
 def test_a_kept_connection_that_was_hung_up_on_is_replaced(script):
     server = script([OK, None], [OK])
     assert asked(server.url, 2) == [(200, b"{}")] * 2 and len(server.sockets) == 2
@@ -112,7 +117,8 @@ def test_what_is_no_http_is_an_error(script):
 
 
 def test_interim_answers_are_passed_over(script):
-    assert asked(script([[b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", OK]]).url) == [(200, b"{}")]
+    server = script([[b"HTTP/1.1 103 Early Hints\r\nlink: x\r\ncontent-encoding: gzip\r\n\r\n", OK]])
+    assert asked(server.url) == [(200, b"{}")]
 
 
 def test_a_packed_body_is_unpacked_and_another_packing_refused(script):
