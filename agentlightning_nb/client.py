@@ -32,6 +32,7 @@ from .storage.training import StepRow
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, error_from_json, need
 from .storage.incoming import Incoming
 from .rescoring import Rescored, rescore
+from .storage.listing import ListQuery
 from .storage.queries import SpanQuery
 from .storage.spans import span_of
 from agentlightning_nb.types import (
@@ -548,6 +549,10 @@ class LightningClient:
             task_id=task_id,
             **lists,
         )
+
+    def list_rollouts(self, query: ListQuery = ListQuery()) -> dict[str, Any]:
+        "A page of rollouts as rows to be read: `rollouts`, `next`, `total`, and `says`, what has to be said of a search."
+        return self._post("/rollouts/list", given(**query.checked()._asdict()))
 
     def get_rollout_by_id(self, rollout_id: str) -> AttemptedRollout | Rollout | None:
         "The rollout, or None."

@@ -25,6 +25,7 @@ from .otlp.bodies import JSON, LIMIT, error_answer, media_type_of
 from .otlp.bodies import answer as otlp_answer
 from .otlp.intake import decode, keep
 from .storage.mailbox import Mailbox
+from .storage.listing import ListQuery
 from .storage.queries import SpanQuery
 from .storage.incoming import arrived
 from .store import LightningStore
@@ -340,6 +341,10 @@ def add_rollout_routes(app: FastAPI, verbs: Verbs) -> None:
         return answer(
             await verbs("query_rollouts", **statuses(checked(await fields_of(request, *ROLLOUTS)), RolloutStatus))
         )
+
+    @app.post("/v1/agl/rollouts/list")
+    async def listed(request: Request) -> Response:
+        return answer(await verbs("list_rollouts", ListQuery(**await fields_of(request, *ListQuery._fields))))
 
     @app.get("/v1/agl/rollouts/{rollout_id}")
     async def rollout(rollout_id: str) -> Response:

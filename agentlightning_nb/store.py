@@ -27,6 +27,8 @@ from .storage import annotations as notes
 from .storage.files import Readers, WriteLock, connect_writer
 from .storage.incoming import Incoming, incoming_of, placed
 from .storage.mailbox import Awaited, Mailbox
+from .storage.listing import ListQuery, rollout_page
+from .storage.search import Searcher
 from .storage.queries import any_of, both, combined, contains, equal
 from .storage.spans import span_of, span_text
 from .storage.writer import Later, Op, Turn, Writer
@@ -111,6 +113,7 @@ class LightningStore:
         self.readonly, self._open = readonly, True
         self._readers = None if self.path == ":memory:" else Readers(self.path)
         self._writer: FileWriter | None = None
+        self._searcher = Searcher(self._read)
         if readonly:
             if self._readers is None:
                 raise BadRequestError("A store in memory cannot be opened readonly; give a file's path.")
@@ -124,6 +127,7 @@ class LightningStore:
         if not self._open:
             return
         self._open = False
+        self._searcher.close()
         if self._readers is not None:  # before the writer, whose last connection tidies the file up
             self._readers.close()
         if self._writer is not None:
@@ -513,6 +517,14 @@ class LightningStore:
                 offset=offset,
             )
         )
+
+    def list_rollouts(self, query: ListQuery = ListQuery()) -> dict[str, Any]:
+        "A page of rollouts as rows to be read: `rollouts`, `next`, `total`, and `says`, what has to be said of a search."
+        query = query.checked()
+        if not query.text:
+            return self._read(lambda conn: rollout_page(conn, query)) | {"says": []}
+        hits = self._searcher.find(query.text)
+        return self._read(lambda conn: rollout_page(conn, query, hits.rows)) | {"says": hits.says}
 
     def get_rollout_by_id(self, rollout_id: str) -> AttemptedRollout | Rollout | None:
         "The rollout, or None."

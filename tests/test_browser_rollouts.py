@@ -59,6 +59,7 @@ def store():
 def opened(browser, store, params, *names, scheme="light", width=900):
     page = browser.new_page(viewport={"width": width, "height": 700}, color_scheme=scheme)
     page.mistakes = []
+    page.set_default_timeout(10_000)
     page.on("pageerror", lambda e: page.mistakes.append(str(e)))
     page.on("dialog", lambda d: page.mistakes.append("a dialog"))
     page.expose_function("told", lambda ask, given: json.dumps({"answer": answer(store, ask, json.loads(given))}))
@@ -76,11 +77,13 @@ def test_rollouts_are_listed_and_opened_by_keyboard(browser, store, scheme, widt
     page = opened(browser, store, {"filters": {"run_id": "run-1"}}, "inspector", "rollouts", scheme=scheme, width=width)
     rows = page.locator(".agl-list tbody tr")
     rows.first.wait_for()
-    assert (rows.count(), page.get_by_role("status").inner_text()) == (50, "1 to 50 of 120")
+    assert (rows.count(), page.get_by_role("status").inner_text()) == (50, "50 of 120; scroll for more")
     page.screenshot(path=SHOTS / f"rollouts-{scheme}-{width}.png")
     rows.first.focus()
-    page.keyboard.press("PageDown")
-    page.get_by_text("51 to 100 of 120").wait_for()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowDown")
+    page.get_by_text("100 of 120; scroll for more").wait_for()
+    page.locator("tr:focus", has_text="69 + 69?").wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.get_by_role("tab", name="Conversation").wait_for()
@@ -100,20 +103,47 @@ def test_rollouts_are_listed_and_opened_by_keyboard(browser, store, scheme, widt
 def test_filters_and_sorting_ask_the_store(browser, store):
     page = opened(browser, store, {"filters": {}}, "inspector", "rollouts")
     page.get_by_label("status").select_option("failed")
-    page.get_by_text("1 to 12 of 12").wait_for()
+    page.get_by_text("12 of 12").wait_for()
     assert page.locator(".agl-list td").nth(1).inner_text().startswith("KeyError: ")
     page.get_by_label("status").select_option("")
     page.get_by_label("sort").select_option("best")
-    page.get_by_text("1 to 50 of 120").wait_for()
+    page.get_by_text("50 of 120; scroll for more").wait_for()
     page.locator("tr", has_text="119 + 119?").wait_for()
     assert page.locator(".agl-list tbody tr").first.inner_text().count("0.9917") == 1
     page.get_by_label("step").fill("2")
-    page.get_by_text("1 to 20 of 20").wait_for()
+    page.get_by_text("20 of 20").wait_for()
     page.locator(".agl-list tbody tr").first.focus()
     page.keyboard.press("/")
     page.keyboard.type("nothing-has-this")
-    page.get_by_text("No rollout fits.").wait_for()
+    page.get_by_text("No rollout has these words.").wait_for()
     assert page.mistakes == []
+    page.close()
+
+
+def test_a_search_is_kept_in_the_rollout_that_is_opened(browser, store):
+    page = opened(browser, store, {"filters": {"run_id": "run-1"}}, "inspector", "rollouts")
+    rows = page.locator(".agl-list tbody tr")
+    page.get_by_label("search").fill("evil 117")
+    page.get_by_text("1 of 1", exact=True).wait_for()
+    page.screenshot(path=SHOTS / "rollouts-search.png")
+    rows.first.click()
+    page.get_by_label("find in the rollout").wait_for()
+    assert page.get_by_label("find in the rollout").input_value() == "evil 117"
+    page.get_by_label("find in the rollout").fill("onerror")
+    page.locator("mark", has_text="onerror").first.wait_for()
+    page.keyboard.press("Escape")
+    rows.first.wait_for()
+    assert page.locator("img").count() == 0 and page.mistakes == []
+    page.close()
+
+
+def test_the_table_scrolls_to_its_end(browser, store):
+    page = opened(browser, store, {"filters": {"run_id": "run-1"}}, "inspector", "rollouts")
+    page.get_by_text("50 of 120; scroll for more").wait_for()
+    for count in ("100 of 120; scroll for more", "120 of 120"):
+        page.locator(".agl-scroll").evaluate("el => el.scrollTo(0, el.scrollHeight)")
+        page.get_by_text(count, exact=True).wait_for()
+    assert page.locator(".agl-list tbody tr").last.inner_text().count("0 + 0?") == 1
     page.close()
 
 
@@ -128,7 +158,7 @@ def test_a_run_as_one_file_opens_from_disk_without_a_network(browser, store, tmp
     page.goto(path.as_uri())
     page.get_by_text("60 of 120 rollouts are in this file: the worst, the best and the last.").wait_for()
     page.locator("polyline.agl-train").first.wait_for()
-    page.get_by_text("1 to 50 of 60").wait_for()
+    page.get_by_text("50 of 60; scroll for more").wait_for()
     page.screenshot(path=SHOTS / f"exported-{scheme}.png", full_page=True)
     page.get_by_label("sort").select_option("best")
     page.locator(".agl-list tr", has_text="119 + 119?").click()

@@ -2,9 +2,11 @@
 
 function embedded(told) { // a model as a component knows it, whose answers stand in the page
   const listed = (p) => {
-    const fits = told.rollouts.filter((r) => (!p.status || r.status === p.status) && (!p.mode || r.mode === p.mode) && (p.step === undefined || r.step === p.step) && r.rollout_id.includes(p.id_contains || ""));
+    const words = (p.text || "").toLowerCase().split(/\s+/).filter(Boolean), said = (r) => JSON.stringify(told.answers[`rollout ${JSON.stringify({ rollout_id: r.rollout_id })}`] || r).toLowerCase();
+    const fits = told.rollouts.filter((r) => words.every((w) => said(r).includes(w)) && (!p.status || r.status === p.status) && (!p.mode || r.mode === p.mode) && (p.step === undefined || r.step === p.step) && r.rollout_id.includes(p.id_contains || ""));
     const by = { oldest: (a, b) => a.nr - b.nr, best: (a, b) => (b.reward ?? -1e9) - (a.reward ?? -1e9), worst: (a, b) => (a.reward ?? -1e9) - (b.reward ?? -1e9) }[p.sort] || ((a, b) => b.nr - a.nr);
-    return { rollouts: fits.sort(by).slice(p.start, p.start + p.limit), start: p.start, total: fits.length };
+    const from = Number(p.after || p.start || 0), to = from + (p.limit || 50);
+    return { rollouts: fits.sort(by).slice(from, to), start: from, next: to < fits.length ? String(to) : null, total: fits.length, says: [] };
   };
   const model = source(({ ask, params, id }) => {
     const key = `${ask} ${JSON.stringify(Object.fromEntries(Object.entries(params || {}).sort()))}`;

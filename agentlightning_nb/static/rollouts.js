@@ -1,9 +1,10 @@
-// The table of rollouts: filters, sorting, a page at a time. Arrow keys move, Enter opens, / goes to the search.
+// The table of rollouts: search, filters, sorting; the next page is read when the end comes into view. Arrow keys move, Enter opens, / goes to the search.
 
 const ROLLOUTS_STYLE = `
 .agl-filters { display: flex; flex-wrap: wrap; gap: 4px 8px; align-items: center; margin-bottom: 6px; }
 .agl-filters select, .agl-filters input { font: inherit; color: var(--fg); background: var(--bg); border: 1px solid var(--line); border-radius: 3px; padding: 1px 4px; }
-.agl-filters input { width: 130px; } .agl-filters input[type=number] { width: 64px; } .agl-filters label { color: var(--dim); font-size: 11px; display: inline-flex; gap: 4px; align-items: center; }
+.agl-scroll { max-height: 520px; overflow: auto; } .agl .agl-list { margin: 0; color: inherit; } .agl-list thead th { position: sticky; top: 0; background: var(--bg); z-index: 1; }
+.agl-filters input { width: 100px; } .agl-filters .agl-words { width: 190px; } .agl-filters input[type=number] { width: 64px; } .agl-filters label { color: var(--dim); font-size: 11px; display: inline-flex; gap: 4px; align-items: center; }
 .agl-list { width: 100%; font: inherit; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; }
 .agl-list th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 0 10px 2px 0; border-bottom: 1px solid var(--line); }
 .agl-list td { padding: 2px 10px 2px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
@@ -49,75 +50,96 @@ function list_choice(values, value) {
 
 function draw_rollouts(model, el, params) {
   const given = { ...(params || model.get("params")?.filters || {}) };
-  const root = html("div", "agl agl-rollouts"), filters = html("div", "agl-filters"), said = html("div", "agl-dim"), place = html("div"), pages = html("div", "agl-pages");
+  const root = html("div", "agl agl-rollouts"), filters = html("div", "agl-filters"), said = html("div", "agl-dim"), place = html("div", "agl-scroll"), count = html("div", "agl-pages");
   const status = list_choice(LIST_STATUSES, given.status || ""), mode = list_choice(["", "train", "val", "test"], given.mode || ""), sort = list_choice(["newest", "oldest", "best", "worst"], given.sort || "newest");
-  const step = html("input"), search = html("input"), back = html("button", "", "previous"), on = html("button", "", "next"), count = html("span"), limit = given.limit || 50;
-  let start = given.start || 0, turn = 0, over = false, total = 0, timer = 0;
+  const step = html("input"), words = html("input"), id = html("input"), limit = given.limit || 50;
+  let turn = 0, over = false, total = 0, next = null, pending = null, timer = 0, body = null, shown = new Set();
   step.type = "number"; step.min = "0"; step.value = given.step ?? "";
-  search.type = "search"; search.placeholder = "part of an id"; search.value = given.id_contains || "";
+  words.type = "search"; words.placeholder = "words said, asked or raised"; words.value = given.text || "";
+  id.type = "search"; id.placeholder = "part of an id"; id.value = given.id_contains || "";
   count.setAttribute("role", "status");
-  filters.append(list_field("status", status), list_field("mode", mode), list_field("step", step), list_field("sort", sort), list_field("find", search));
-  pages.append(back, on, count);
-  root.append(html("style", "", STYLE + ROLLOUTS_STYLE), filters, said, place, pages);
+  words.classList.add("agl-words");
+  filters.append(list_field("search", words), list_field("status", status), list_field("mode", mode), list_field("step", step), list_field("sort", sort), list_field("id", id));
+  root.append(html("style", "", STYLE + ROLLOUTS_STYLE), filters, said, place, count);
   el.append(root);
 
-  const open = (rollout_id) => { if (!go(root, "rollout", { rollout_id })) said.textContent = `Nothing here shows rollouts. In a cell: store.get_rollout_by_id("${rollout_id}")`; };
-  const wanted = () => {
-    const filter = { ...given, status: status.value, mode: mode.value, sort: sort.value, id_contains: search.value, start, limit };
+  const open = (rollout_id) => {
+    const find = words.value.trim();
+    if (!go(root, "rollout", find ? { rollout_id, find } : { rollout_id })) said.textContent = `Nothing here shows rollouts. In a cell: store.get_rollout_by_id("${rollout_id}")`;
+  };
+  const wanted = (after) => {
+    const filter = { ...given, status: status.value, mode: mode.value, sort: sort.value, id_contains: id.value, text: words.value.trim(), limit };
+    delete filter.start;
+    if (after) filter.after = after; else if (given.start) filter.start = given.start;
     if (step.value !== "") filter.step = Number(step.value); else delete filter.step;
     return Object.fromEntries(Object.entries(filter).filter(([, v]) => v !== "" && v !== null && v !== undefined));
   };
 
-  async function load(focus) {
-    const mine = (turn += 1);
+  async function load(after) { // the first page, or the one after a page
+    const mine = after ? turn : (turn += 1);
     try {
-      const told = await ask(model, "rollouts", wanted());
+      const told = await ask(model, "rollouts", wanted(after));
       if (over || mine !== turn) return;
-      total = told.total;
-      said.textContent = "";
-      draw(told.rollouts, focus);
-    } catch (e) { if (!over && mine === turn) said.textContent = String(e.message || e); }
+      if (!after) { begin(); total = told.total; }
+      next = told.next;
+      said.textContent = (told.says || []).join(" ");
+      add(told.rollouts);
+      clearTimeout(timer);
+      if (!after && /so far/.test(said.textContent)) timer = setTimeout(() => { if (!over && place.scrollTop === 0) load(); }, 1500); // the search goes on
+    } catch (e) { if (!over && mine === turn) { said.textContent = String(e.message || e); if (!after) { begin(); count.textContent = ""; } } }
   }
 
-  function draw(rows, focus) {
-    const table = html("table", "agl-list"), head = html("thead"), body = html("tbody"), names = html("tr"), columns = html("colgroup");
+  const more = () => (pending ??= load(next).finally(() => { pending = null; })); // one page at a time
+
+  function begin() { // an empty table
+    const table = html("table", "agl-list"), head = html("thead"), names = html("tr"), columns = html("colgroup");
     for (const [i, [name, width]] of LIST_COLUMNS.entries()) {
       const column = html("col");
       if (width) column.style.width = `${width}px`;
       columns.append(column);
       names.append(html("th", i === 2 || i > 3 ? "agl-num" : "", name));
     }
+    body = html("tbody");
+    shown = new Set();
     head.append(names);
-    body.append(...rows.map((r) => list_row(r, open)));
-    if (body.firstChild) body.firstChild.tabIndex = 0;
-    body.onkeydown = (e) => {
-      const row = e.target.closest("tr"), to = { ArrowDown: row.nextSibling, ArrowUp: row.previousSibling, Home: body.firstChild, End: body.lastChild }[e.key];
-      if (e.key === "Enter") open(row.dataset.id);
-      else if (e.key === "PageDown") turn_page(1);
-      else if (e.key === "PageUp") turn_page(-1);
-      else if (to) to.focus();
-      if (["Enter", "PageDown", "PageUp", "Home", "End", "ArrowDown", "ArrowUp"].includes(e.key)) { e.preventDefault(); e.stopPropagation(); }
-    };
     table.append(columns, head, body);
-    place.replaceChildren(rows.length ? table : html("p", "agl-dim", "No rollout fits. Rollouts stand here as soon as they are queued."));
-    count.textContent = total ? `${(start + 1).toLocaleString("en-US")} to ${(start + rows.length).toLocaleString("en-US")} of ${total.toLocaleString("en-US")}` : "";
-    back.disabled = start === 0;
-    on.disabled = start + limit >= total;
-    if (focus) body.firstChild?.focus();
+    body.onkeydown = pressed;
+    place.replaceChildren(table);
+    place.scrollTop = 0;
   }
 
-  function turn_page(by) {
-    const to = start + by * limit;
-    if (to < 0 || to >= total) return;
-    start = to;
-    load(true);
+  function add(rows) {
+    const fresh = rows.filter((r) => !shown.has(r.rollout_id));
+    fresh.forEach((r) => shown.add(r.rollout_id));
+    body.append(...fresh.map((r) => list_row(r, open)));
+    if (body.firstChild && !body.querySelector("[tabindex='0']")) body.firstChild.tabIndex = 0;
+    const number = (n) => n.toLocaleString("en-US");
+    if (!shown.size) place.replaceChildren(html("p", "agl-dim", words.value ? "No rollout has these words." : "No rollout fits. Rollouts stand here as soon as they are queued."));
+    count.textContent = shown.size ? `${number(shown.size)} of ${number(total ?? shown.size)}${next ? "; scroll for more" : ""}` : "";
   }
 
-  back.onclick = () => turn_page(-1);
-  on.onclick = () => turn_page(1);
-  for (const field of [status, mode, sort]) field.onchange = () => { start = 0; load(); };
-  for (const field of [step, search]) field.oninput = () => { clearTimeout(timer); timer = setTimeout(() => { start = 0; load(); }, 200); };
-  root.addEventListener("keydown", (e) => { if (e.key === "/" && !["INPUT", "SELECT"].includes(e.target.tagName)) { e.preventDefault(); search.focus(); } });
+  async function pressed(e) {
+    const row = e.target.closest("tr"), all = [...body.children], at = all.indexOf(row);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1, PageDown: at + 15, PageUp: at - 15 }[e.key];
+    if (e.key !== "Enter" && to === undefined) return;
+    e.preventDefault();
+    e.stopPropagation();
+    if (e.key === "Enter") return open(row.dataset.id);
+    if (to >= all.length && next) await more();
+    const found = body.children[Math.max(0, Math.min(to, body.children.length - 1))];
+    row.tabIndex = -1;
+    found.tabIndex = 0;
+    found.focus();
+  }
+
+  place.onscroll = () => { if (next && place.scrollTop + place.clientHeight > place.scrollHeight - 400) more(); };
+  for (const field of [status, mode, sort]) field.onchange = () => load();
+  for (const field of [step, words, id]) {
+    field.oninput = () => { clearTimeout(timer); timer = setTimeout(() => load(), 200); };
+    field.onkeydown = (e) => { if (e.key !== "Escape") e.stopPropagation(); };
+  }
+  root.addEventListener("keydown", (e) => { if (e.key === "/" && !["INPUT", "SELECT"].includes(e.target.tagName)) { e.preventDefault(); words.focus(); } });
+  begin();
   load();
   return () => { over = true; clearTimeout(timer); };
 }
