@@ -32,6 +32,7 @@ from agentlightning_nb.engines.toolcalls import parse_message
 from agentlightning_nb.engines.torch import TorchEngine
 from agentlightning_nb.litagent import rollout
 from agentlightning_nb.rl.advantages import group_advantages
+from agentlightning_nb.rl.options import Optim
 from agentlightning_nb.rl.policy import Policy
 from agentlightning_nb.rl.rows import rows_of
 from agentlightning_nb.rl.tiny import REFUSAL, TOOLS, calculator_tasks, make_tiny
@@ -67,7 +68,7 @@ def core_steps(model, tokenizer, steps: int) -> list[tuple[float, float, float]]
         )
         return await asyncio.gather(*(ask(row) for row in batch))
 
-    policy, times, data = Policy(model, tokenizer, lr=RATE, muon_lr=None), [], rows()
+    policy, times, data = Policy(model, tokenizer, optim=Optim(lr=RATE, muon=False)), [], rows()
     with TorchEngine(model, tokenizer) as engine:
         for step in range(steps):
             started = time.perf_counter()
@@ -106,7 +107,14 @@ def loop_steps(model, tokenizer, steps: int) -> list[float]:
         return grade(message, task.input["expression"])
 
     algorithm = GRPO(
-        model, tokenizer, n=GROUP, batch_size=TASKS, lr=RATE, muon=False, max_tokens=TOKENS, eval_every=10_000
+        model,
+        tokenizer,
+        n=GROUP,
+        batch_size=TASKS,
+        lr=RATE,
+        optim=Optim(muon=False),
+        max_tokens=TOKENS,
+        eval_every=10_000,
     )
     with tempfile.TemporaryDirectory() as scratch, Trainer(n_workers=128, store=Path(scratch, "run.db")) as trainer:
         run = trainer.fit(agent, algorithm=algorithm, tasks=rows(), max_steps=steps, progress=False)

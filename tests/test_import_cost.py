@@ -27,7 +27,14 @@ HEAVY = [
     "opentelemetry.proto",
 ]
 ENGINE = ("engines/torch", "engines/decoding", "engines/sampler", "engines/sampling")
-TRAIN = ("rl", *ENGINE, "algorithms/grpo", "algorithms/sft")  # the extra `train`
+TRAIN = (
+    "rl",
+    *ENGINE,
+    "algorithms/grpo",
+    "algorithms/learning",
+    "algorithms/replay",
+    "algorithms/sft",
+)  # the extra `train`
 NOTEBOOK = ("widgets", "magics")  # the extra `notebook`
 
 

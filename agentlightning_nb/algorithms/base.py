@@ -65,6 +65,7 @@ class Run(Protocol):
         sampling: dict[str, Any] | None = None,  # over the models' own sampling parameters
         tolerant: bool = False,  # go on however many fail
         allowance: Allowance | None = None,  # of each rollout's model calls, kept by the proxy
+        seed: int | None = None,  # of the luck in sampling: every rollout gets one of its own
     ) -> list[LitRollout]:
         "Run the tasks; n rollouts of the first, then n of the second, ... A failed rollout is a row with its error."
 

@@ -40,10 +40,11 @@ class Part:
         sampling: dict[str, Any] | None = None,
         tolerant: bool = False,
         allowance: Any = None,
+        seed: int | None = None,
     ) -> list[LitRollout]:
         "As the run's; the step counts from the beginning of the chain."
         at = None if step is None else self.offset + step
-        more = {"sampling": sampling, "tolerant": tolerant, "allowance": allowance}
+        more = {"sampling": sampling, "tolerant": tolerant, "allowance": allowance, "seed": seed}
         return self._run.collect(tasks, n=n, mode=mode, resources=resources, step=at, **more)
 
     def log(self, step: int, **metrics: float) -> None:

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['log', 'PENALTIES', 'WISHES', 'Request', 'ContextLengthError', 'number', 'whole', 'check_messages', 'check_options',
-           'stops', 'tools_of', 'requests_of', 'asked_alternatives']
+           'stops', 'tools_of', 'requests_of', 'fate', 'asked_alternatives']
 
 # %% ../../nbs/engines/requests.ipynb #3874700c
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -159,12 +158,18 @@ def requests_of(
         "top_logprobs": asked_alternatives(body),
         "session": session if n == 1 and len(prompts) == 1 else None,
     }
-    lucks = (luck if seed is None else Random(seed) if i == 0 else Random(f"{seed}/{i}") for i in itertools.count())
     return [
-        Request(ids, min(limit_tokens, context - len(ids)), **options, random=next(lucks))
+        Request(
+            ids, min(limit_tokens, context - len(ids)), **options, random=luck if seed is None else fate(seed, ids, i)
+        )
         for ids in prompts
-        for _ in range(n)
+        for i in range(n)
     ]
+
+
+def fate(seed: int, ids: Sequence[int], choice: int = 0) -> Random:
+    "The luck that a seed means for a prompt: the same each time, and another for the next turn of a conversation."
+    return Random(hash((seed, choice, *ids)))
 
 
 def asked_alternatives(body: Mapping[str, Any]) -> int:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_LOG_RATIO', 'Surrogate', 'ratio_of', 'clipped_surrogate', 'normalised', 'mean_by_row', 'gspo', 'cispo',
-           'kl_penalty', 'mismatch_weights', 'Counts', 'Tokens', 'surrogate', 'reduced', 'terms']
+           'kl_penalty', 'mismatch_weights', 'Counts', 'Tokens', 'surrogate', 'reduced', 'penalised', 'terms']
 
 # %% ../../nbs/rl/losses.ipynb #0d6dda2a
 from typing import NamedTuple
@@ -155,15 +155,20 @@ def reduced(values: Tensor, t: Tokens, o: Objective, counts: Counts) -> Tensor:
     return normalised(values / length, t.keep, counts.sequences)
 
 
-def terms(t: Tokens, o: Objective, counts: Counts) -> tuple[Tensor, Surrogate, Tensor | None]:
-    "The loss of a micro-batch, its surrogate, and the divergence from the reference for each token."
-    s = surrogate(t, o)
-    weight = mismatch_weights(t.old, t.behaviour, t.row, t.rows, o.mismatch)
-    loss = reduced(s.loss if weight is None else s.loss * weight, t, o, counts)
+def penalised(loss: Tensor, t: Tokens, o: Objective, counts: Counts) -> tuple[Tensor, Tensor | None]:
+    "The loss with what the objective adds to it: the divergence from the reference, which is also given for each token, and entropy."
     divergence = None
     if o.kl.weight and t.reference is not None:
         divergence = kl_penalty(t.logp, t.reference, o.kl.kind)
         loss = loss + o.kl.weight * reduced(divergence, t, o, counts)
     if o.entropy and t.entropy is not None:
         loss = loss - o.entropy * reduced(t.entropy, t, o, counts)
-    return loss, s, divergence
+    return loss, divergence
+
+
+def terms(t: Tokens, o: Objective, counts: Counts) -> tuple[Tensor, Tensor, Tensor | None]:
+    "The loss of a micro-batch, which tokens were clipped (T,), and their divergence from the reference (T,)."
+    s = surrogate(t, o)
+    weight = mismatch_weights(t.old, t.behaviour, t.row, t.rows, o.mismatch)
+    loss, divergence = penalised(reduced(s.loss if weight is None else s.loss * weight, t, o, counts), t, o, counts)
+    return loss, s.clipped, divergence
