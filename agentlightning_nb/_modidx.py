@@ -2613,6 +2613,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'agentlightning_nb/servers.py'),
                                            'agentlightning_nb.servers.KnownServer.port': ( 'servers.html#knownserver.port',
                                                                                            'agentlightning_nb/servers.py'),
+                                           'agentlightning_nb.servers._serves': ('servers.html#_serves', 'agentlightning_nb/servers.py'),
                                            'agentlightning_nb.servers.asked': ('servers.html#asked', 'agentlightning_nb/servers.py'),
                                            'agentlightning_nb.servers.choose': ('servers.html#choose', 'agentlightning_nb/servers.py'),
                                            'agentlightning_nb.servers.known_servers': ( 'servers.html#known_servers',

@@ -52,6 +52,7 @@ def start_server(args: argparse.Namespace) -> int:
         with AgentLightningServer(
             store, host=args.host, port=args.port, token=args.token, upstream=args.upstream
         ) as server:
+            server.app.state.closes = store.path  # which whoever stops us waits for
             _say(f"Serving {Path(args.db).name} at {server.url} (pid {os.getpid()}). Stop with Ctrl-C.")
             _say(
                 f"Connect:  Trainer(backend={_local(server.url)!r})   # this user's processes find the token by themselves"

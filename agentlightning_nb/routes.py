@@ -352,7 +352,10 @@ def add_rollout_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/rollouts/{rollout_id}")
     async def update(rollout_id: str, request: Request) -> Response:
-        return answer(await verbs("update_rollout", rollout_id, **await fields_of(request, *new[:5], "status")))
+        changes = await fields_of(request, *new[:5], "status")
+        if changes.get("status", "") is None:
+            del changes["status"]
+        return answer(await verbs("update_rollout", rollout_id, **changes))
 
     @app.post("/v1/agl/rollouts/{rollout_id}/attempts", status_code=201)
     async def attempt(rollout_id: str, request: Request) -> Response:

@@ -153,7 +153,7 @@ def create_app(
         if (stop := getattr(app.state, "shutdown", None)) is None:
             return answer({"error": "ServerError", "detail": "This app is served by others; they can stop it."}, 501)
         threading.Timer(0.05, stop).start()  # after the answer
-        return answer({"status": "stopping"}, 202)
+        return answer({"status": "stopping", "closes": getattr(app.state, "closes", None)}, 202)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -162,6 +162,7 @@ def create_app(
 
     @app.post("/v1/metrics")
     @app.post("/v1/logs")
+    @app.post("/v1/development/profiles")
     async def not_spans() -> Response:
         raise NotFoundError("Only spans are kept here. POST /v1/traces takes them.")
 

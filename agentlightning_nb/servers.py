@@ -9,6 +9,7 @@ __all__ = ['KnownServer', 'server_of', 'known_servers', 'choose', 'asked', 'serv
 import contextlib
 import http.client
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -95,10 +96,18 @@ def server_status(server: KnownServer, timeout_s: float = 5.0) -> dict[str, Any]
 
 
 def stop_server(server: KnownServer, timeout_s: float = 15.0) -> None:
-    "Ask the server to stop and wait until it has; a `ServerError` when it does not within the time."
-    asked(server, "POST", "/v1/agl/shutdown")
+    """Ask the server to stop and wait until it has; when it closes its store's file with that, until that is closed too.
+
+    A `ServerError` when it does not within the time."""
+    told = asked(server, "POST", "/v1/agl/shutdown")
     path, until = servers_folder() / f"{server.port}.json", time.monotonic() + timeout_s
-    while (now := server_of(path)) is not None and now.token == server.token:
+    lock = f"{told.get('closes')}.lock" if isinstance(told, dict) and told.get("closes") else ""
+    while _serves(path, server) or (os.path.exists(lock) and is_alive(server.pid)):
         if time.monotonic() > until:
             raise ServerError(f"The server at {server.url} has not stopped. Its process is {server.pid}.")
         time.sleep(0.05)
+
+
+def _serves(path: Path, server: KnownServer) -> bool:
+    now = server_of(path)
+    return now is not None and now.token == server.token

@@ -12,6 +12,7 @@ from agentlightning_nb.cli import main
 from agentlightning_nb.errors import NotFoundError, ServerError
 from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.servers import KnownServer, choose, known_servers, server_status, stop_server
+from agentlightning_nb.store import LightningStore
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,8 @@ def test_a_server_of_a_terminal_ends_with_status_zero(tmp_path):
     try:
         url = re.search(r"http://\S+", process.stdout.readline()).group(0)
         assert main(["server", "stop", url]) == 0
+        (path,) = tmp_path.glob("*.db")
+        LightningStore(path).close()  # at once: the server has let go of its file
         assert "everything is kept" in process.communicate(timeout=20)[0] and process.returncode == 0
     finally:
         process.kill()

@@ -263,6 +263,8 @@ def change_rollout(turn: Turn, rollout_id: str, changes: Mapping[str, Any]) -> R
         raise TransitionError(f"Rollout {rollout_id} is {rollout.status}; it cannot become {status}.")
     if changes.get("mode") not in (None, "train", "val", "test"):
         raise BadRequestError(f"{changes['mode']!r} is no mode. There are: train, val, test.")
+    if not isinstance(changes.get("resources_id"), str | None):
+        raise BadRequestError(f"resources_id is {changes['resources_id']!r:.80}; give text or None.")
     if "resources_id" in changes:
         check_resources(turn, {changes["resources_id"]})
     written = {
