@@ -29,6 +29,7 @@ from .datasets import Selection, export_dataset
 from .events import Event, Listener, read_events
 from .storage.annotations import Annotation, as_annotation
 from .storage.training import StepRow
+from .storage.verdicts import KeptVerdict, as_verdict
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, error_from_json, need
 from .storage.incoming import Incoming
 from .rescoring import Rescored, rescore
@@ -743,6 +744,18 @@ class LightningClient:
     def remove_annotation(self, annotation_id: str) -> None:
         "Take an annotation back; a `NotFoundError` when there is none."
         self._ask("DELETE", f"/annotations/{quote(annotation_id)}", repeat=False)
+
+    def keep_verdict(
+        self, key: str, scores: Sequence[float], *, reasoning: str = "", model: str = "", rubric: str = ""
+    ) -> None:
+        "Keep what a judge said to a question; what was said first to the same one stays."
+        told = as_verdict(key, scores, reasoning=reasoning, model=model, rubric=rubric)
+        self._post("/verdicts", told.model_dump(exclude={"time"}))
+
+    def get_verdict(self, key: str) -> KeptVerdict | None:
+        "What a judge said to a question, or None."
+        found = self._get("/verdicts", key=key)
+        return None if found is None else KeptVerdict.model_validate(found)
 
     def add_training_rows(self, run_id: str, step: int, rows: Sequence[StepRow | Mapping[str, Any]]) -> None:
         "Keep what a step made of its rollouts, in one transaction."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['APPLICATION_ID', 'create_work', 'create_attempts', 'create_spans', 'create_runs', 'tables', 'views', 'usage', 'said',
-           'forks', 'migrations', 'schema_version', 'migrate']
+           'forks', 'judged', 'migrations', 'schema_version', 'migrate']
 
 # %% ../nbs/02a_migrations.ipynb #601820e3
 import sqlite3
@@ -249,13 +249,28 @@ def forks(db: Database) -> None:
            FROM training_row t LEFT JOIN rollout r ON r.rollout_id = t.rollout_id""",
     )
 
+# %% ../nbs/02a_migrations.ipynb #b7d1c0aa
+def judged(db: Database) -> None:
+    "Version 6."
+    db["verdict"].create(
+        {
+            "key": str,  # of rubric, model, sampling and answers
+            "scores": str,  # JSON list, in the order of the answers
+            "reasoning": str,
+            "model": str,
+            "rubric": str,
+            "time": float,
+        },
+        pk="key",
+    )
+
 # %% ../nbs/02a_migrations.ipynb #381dc4ea
 APPLICATION_ID = 0x41474C4E  # "AGLN"
 
 
 def migrations() -> list[Callable[[Database], None]]:
     "The versions in order; a new one goes to the end, and none is ever changed."
-    return [tables, views, usage, said, forks]
+    return [tables, views, usage, said, forks, judged]
 
 
 def schema_version(

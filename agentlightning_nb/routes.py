@@ -556,6 +556,15 @@ def add_annotation_routes(app: FastAPI, verbs: Verbs) -> None:
     async def remove_annotation(annotation_id: str) -> Response:
         return answer(await verbs("remove_annotation", annotation_id))
 
+    @app.post("/v1/agl/verdicts", status_code=201)
+    async def keep_verdict(request: Request) -> Response:
+        names = ("reasoning", "model", "rubric")
+        return answer(await verbs("keep_verdict", **await fields_of(request, *names, needed=("key", "scores"))), 201)
+
+    @app.get("/v1/agl/verdicts")
+    async def verdict(key: str) -> Response:
+        return answer(await verbs("get_verdict", key))
+
     @app.post("/v1/agl/runs/{run_id}/training-rows", status_code=201)
     async def add_training_rows(run_id: str, request: Request) -> Response:
         body = checked(await fields_of(request, needed=("step", "rows")))

@@ -7,6 +7,7 @@ __all__ = ['log', 'lit_rollouts', 'luck_of', 'most_failed', 'TrainingRun', 'best
 
 # %% ../nbs/20_run.ipynb #25d13d94
 import asyncio
+import contextlib
 import hashlib
 import logging
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 from .datasets import Chosen, Example, Selection, choose, examples
 from .engines.allowance import Allowance
-from .errors import NotFoundError, RunError
+from .errors import NotFoundError, RunError, TransitionError
 from .optimising import Asker, Messages, Told, Versions
 from .runner import task_metadata
 from agentlightning_nb.types import (
@@ -154,7 +155,7 @@ class TrainingRun:
             )
         unfinished = ["queuing", "requeuing", "preparing", "running"]
         for row in self.store.query_rollouts(run_id=self.run_id, status_in=unfinished):
-            self.store.update_rollout(row.rollout_id, status="cancelled")
+            self._cancel(row.rollout_id)
         self.store.update_run(self.run_id, status="running")
 
     # what the algorithm sees
@@ -273,9 +274,13 @@ class TrainingRun:
         if self._abandon.is_set():
             for row in self.store.query_rollouts(rollout_id_in=rollout_ids):
                 if row.end_time is None:
-                    self.store.update_rollout(row.rollout_id, status="cancelled")
+                    self._cancel(row.rollout_id)
             raise RunError("Stopped at once; the rollouts under way were cancelled.")
         self._tell()
+
+    def _cancel(self, rollout_id: str) -> None:
+        with contextlib.suppress(TransitionError):  # it has ended by itself meanwhile
+            self.store.update_rollout(rollout_id, status="cancelled")
 
     def publish(self, resources: NamedResources, *, parents: Sequence[str] | None = None, note: str = "") -> str:
         "Make this the latest version and say its id."
@@ -314,7 +319,7 @@ class TrainingRun:
         found = self.store.query_rollouts(
             run_id=None if everywhere else self.run_id, status_in=ended, sort_by="start_time"
         )
-        return [r for r in found if r.mode is not None]
+        return [r for r in found if r.mode is not None and isinstance(r, AttemptedRollout)]
 
     def choose(self, selection: Selection) -> list[Chosen]:
         "The rollouts of the store that a selection keeps; none that this run validates on."

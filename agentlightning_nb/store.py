@@ -22,7 +22,18 @@ from .errors import BadRequestError, NotFoundError, need
 from .rescoring import Rescored, rescore
 from .events import Feed, Listener
 from .migrations import migrate, schema_version
-from .storage import frames, lifecycle, liveness, lookups, queries, recording, rows, sums, training
+from agentlightning_nb.storage import (
+    frames,
+    lifecycle,
+    liveness,
+    lookups,
+    queries,
+    recording,
+    rows,
+    sums,
+    training,
+    verdicts,
+)
 from .storage import annotations as notes
 from .storage.files import Readers, WriteLock, connect_writer
 from .storage.incoming import Incoming, incoming_of, placed
@@ -795,6 +806,17 @@ class LightningStore:
     def remove_annotation(self, annotation_id: str) -> None:
         "Take an annotation back; a `NotFoundError` when there is none."
         self._do(Op(lambda turn: notes.delete_annotation(turn.conn, annotation_id)))
+
+    def keep_verdict(
+        self, key: str, scores: Sequence[float], *, reasoning: str = "", model: str = "", rubric: str = ""
+    ) -> None:
+        "Keep what a judge said to a question; what was said first to the same one stays."
+        kept = verdicts.as_verdict(key, scores, reasoning=reasoning, model=model, rubric=rubric)
+        self._do(Op(lambda turn: verdicts.insert_verdict(turn.conn, kept)))
+
+    def get_verdict(self, key: str) -> verdicts.KeptVerdict | None:
+        "What a judge said to a question, or None."
+        return self._read(lambda conn: verdicts.find_verdict(conn, key))
 
     def add_training_rows(self, run_id: str, step: int, rows: Sequence[training.StepRow | Mapping[str, Any]]) -> None:
         "Keep what a step made of its rollouts, in one transaction."

@@ -34,6 +34,7 @@ TRAIN = (
     "algorithms/learning",
     "algorithms/replay",
     "algorithms/sft",
+    "instructed",
 )  # the extra `train`
 NOTEBOOK = ("widgets", "magics")  # the extra `notebook`
 

@@ -19,7 +19,7 @@ ROWS = [
     "workers server algorithms run testing simulated rewards",
     "trainer widgets",
     "doctor",
-    "magics demo",
+    "magics demo instructed",
     "cli",
 ]
 ROW = {room: i for i, rooms in enumerate(ROWS) for room in rooms.split()}
@@ -38,6 +38,7 @@ BESIDE |= {
     ("page_routes", "routes"),
     ("export", "page"),
     ("twins", "page"),
+    ("instructed", "demo"),
 }  # inside one row, in this direction only
 
 

@@ -1,5 +1,6 @@
 "A judge: what it is asked, what of its answers counts, and what is done with those that do not."
 
+import asyncio
 import logging
 
 import pytest
@@ -8,7 +9,9 @@ from agentlightning_nb.algorithms.base import Algorithm
 from agentlightning_nb.errors import BadRequestError, RewardError
 from agentlightning_nb.litagent import rollout
 from agentlightning_nb.rewards import Judge, agreement, scores_in
-from agentlightning_nb.testing import Failure, ScriptedModel
+from agentlightning_nb.server import AgentLightningServer
+from agentlightning_nb.store import LightningStore
+from agentlightning_nb.testing import Answer, Failure, ScriptedModel
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import LLM
 
@@ -18,7 +21,7 @@ class Once(Algorithm):
         self.found = run.collect(run.tasks, mode="test", step=0)
 
 
-def judged(judge, script, tasks):
+def judged(judge, script, tasks, *, store=None, n_workers=1):
     "The rollouts of an agent that hands each task's input to the judge, and what the judge's model was asked."
 
     @rollout
@@ -27,7 +30,7 @@ def judged(judge, script, tasks):
         return verdict.score
 
     once, model = Once(), ScriptedModel(script)
-    with Trainer(n_workers=1, upstream=model) as trainer:
+    with Trainer(n_workers=n_workers, upstream=model, store=store) as trainer:
         trainer.fit(agent, algorithm=once, tasks=tasks, resources={"llm": LLM("sim-script")}, progress=False)
         spans = [[s for s in r.traces if s.name == "judge"] for r in once.found]
     return once.found, spans, model.requests
@@ -55,6 +58,43 @@ def test_the_same_question_is_asked_once_and_failures_are_not_remembered():
     assert len(requests) == 2 and spans[2][0].attributes["cached"] is True
 
 
+def test_a_verdict_outlives_the_judge_that_gave_it_and_its_kernel(tmp_path):
+    path, group = tmp_path / "runs.db", ["A", "B"]
+    first = judged(Judge("r"), ['B.\n{"scores": [0.2, 0.9]}'], [group], store=path)
+    again = judged(Judge("r"), [], [group, group], store=path)  # another trainer, another judge, nothing to say
+    assert [len(first[2]), len(again[2])] == [1, 0]
+    assert [r.final_reward for r in again[0]] == [0.2, 0.2]
+    told = again[1][0][0].attributes
+    assert told["cached"] is True and told["reasoning"].startswith("B.")
+    other = judged(Judge("another rubric"), ['{"scores": [0.5, 0.5]}'], [group], store=path)
+    assert other[0][0].final_reward == 0.5, "another rubric is another question"
+
+
+def test_a_question_that_is_being_asked_is_waited_for():
+    slow = Answer('{"scores": [1]}', delay_s=0.3)
+    found, _, requests = judged(Judge("r"), [slow] * 8, [["A"]] * 8, n_workers=8)
+    assert [r.final_reward for r in found] == [1.0] * 8
+    assert len(requests) == 1
+
+
+def test_verdicts_are_kept_by_what_was_asked(store):
+    assert store.get_verdict("k") is None
+    store.keep_verdict("k", [0.5, 1], reasoning="so", model="m", rubric="r")
+    store.keep_verdict("k", [0, 0])
+    kept = store.get_verdict("k")
+    assert (kept.scores, kept.reasoning, kept.model, kept.rubric) == ([0.5, 1.0], "so", "m", "r")
+    for bad in ({"key": "", "scores": [1]}, {"key": "k", "scores": []}, {"key": "k", "scores": [float("nan")]}):
+        with pytest.raises(BadRequestError):
+            store.keep_verdict(**bad)
+
+
+def test_a_judge_outside_an_agent_keeps_its_verdicts_in_the_store_it_is_given():
+    with LightningStore() as store, AgentLightningServer(upstream=ScriptedModel(['{"scores": [0.4]}'])) as server:
+        model = LLM("sim-script", base_url=f"{server.url}/v1", api_key=server.token)
+        for _ in range(2):
+            assert asyncio.run(Judge("r", model, store=store).score("A")) == 0.4
+
+
 @pytest.mark.parametrize(
     "bad", ['{"scores": "1"}', '{"scores": [true]}', '{"scores": [-0.1]}', '{"scores": []}', "[1]", ""]
 )
@@ -68,8 +108,6 @@ async def _no_model():
 
 
 def test_a_judge_without_a_model_says_so():
-    import asyncio
-
     with pytest.raises(BadRequestError, match="needs a model with an address"):
         asyncio.run(_no_model())
 
