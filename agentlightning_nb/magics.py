@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import shlex
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from .store import LightningStore
 from .trainer import Trainer
 from .views.questions import answer
 from .rescoring import Rescored
+from .widgets.compare import compare
 from .widgets.inspector import inspector, rollouts_table
 from .widgets.run import RunPanel
+from .widgets.versions import diff
 
 # %% ../nbs/33_magics.ipynb #82360f9d
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Told:
     header: list[str] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
     data: Any = None
+    panel: Callable[[], Any] | None = None  # makes the widget that shows it where widgets are drawn
 
     def __repr__(self) -> str:
         shown = [self.header, *([str("" if v is None else v) for v in row] for row in self.rows)] if self.rows else []
@@ -51,6 +54,13 @@ class Told:
 
     def _repr_html_(self) -> str:
         return table([self.says], []) + table(self.header, self.rows) if self.rows else table([self.says], [])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        plain = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        if self.panel is None:
+            return plain
+        data, metadata = self.panel()._repr_mimebundle_()
+        return {**data, "text/plain": repr(self)}, metadata
 
 # %% ../nbs/33_magics.ipynb #1e5872b5
 class Helped(Exception):
@@ -258,12 +268,14 @@ class Lightning:
 
     def diff(self, args: argparse.Namespace) -> Told:
         "What changed between two versions."
-        told = answer(self.store(args), "diff", {"a": args.a, "b": args.b})
+        store = self.store(args)
+        told = answer(store, "diff", {"a": args.a, "b": args.b})
         rows = [[name, r["kind"], r["status"], _change(r)] for name, r in told["resources"].items()]
         versions = [
             f"{v['resources_id']} (version {v['version']}, {v['note'] or 'no note'})" for v in (told["a"], told["b"])
         ]
-        return Told(f"From {versions[0]} to {versions[1]}", ["resource", "kind", "", "change"], rows, told)
+        says, header = f"From {versions[0]} to {versions[1]}", ["resource", "kind", "", "change"]
+        return Told(says, header, rows, told, lambda: diff(store, args.a, args.b))
 
     def compare(self, args: argparse.Namespace) -> Told:
         "Runs beside each other."
@@ -283,7 +295,8 @@ class Lightning:
                         run["rollouts"],
                     ]
                 )
-        return Told(f"{len(runs)} runs", ["run", "algorithm", "mode", "first", "final", "best", "rollouts"], rows, told)
+        header = ["run", "algorithm", "mode", "first", "final", "best", "rollouts"]
+        return Told(f"{len(runs)} runs", header, rows, told, lambda: compare(store, runs))
 
     def fit(self, args: argparse.Namespace) -> Any:
         "A training run, with the notebook's agent, tasks and algorithm."
@@ -357,7 +370,8 @@ def _change(told: Mapping[str, Any]) -> str:
     "A change in a line of text: words taken away as [-these-], words put in as {+these+}."
     if told.get("text"):
         marks = {"=": ("", ""), "-": ("[-", "-]"), "+": ("{+", "+}")}
-        return _short("".join(part["text"].join(marks[part["op"]]) for part in told["text"]))
+        shown = (" … " if part["op"] == "fold" else part["text"].join(marks[part["op"]]) for part in told["text"])
+        return _short("".join(shown))
     if told.get("changes"):
         return _short("; ".join(f"{c['path']}: {c.get('before')!r} → {c.get('after')!r}" for c in told["changes"]))
     return _short(" → ".join(str(told[side]) for side in ("before", "after") if told.get(side) is not None))

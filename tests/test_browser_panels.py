@@ -111,6 +111,10 @@ def test_a_group_stands_beside_each_other_and_marks_where_each_parts(shown, stor
     assert columns.nth(2).locator("mark").inner_text() == "303"
     page.keyboard.press("Enter")
     page.get_by_role("tab", name="Conversation").wait_for()
+    page.get_by_role("button", name="its group").click()  # and back again, the way it came
+    page.locator(".agl-column").last.wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Conversation").wait_for()
     page.keyboard.press("Escape")
     columns.first.wait_for()
 
@@ -140,7 +144,7 @@ def test_the_groups_of_a_step_lead_to_each_and_to_other_steps(shown, store, sche
 def test_two_versions_are_picked_in_the_tree_and_compared(shown, store, scheme, width):
     page = shown("versions", {"run_id": "run-2"}, scheme, width)
     rows = page.locator(".agl-version")
-    page.locator(".agl-sides tbody tr").first.wait_for()
+    page.locator(".agl-pairs tbody tr").first.wait_for()
     assert rows.count() == 5 and page.locator(".agl-tree path").count() == 5  # a merge has two
     assert (
         page.locator(".agl-from")
@@ -162,7 +166,7 @@ def test_two_versions_are_picked_in_the_tree_and_compared(shown, store, scheme, 
     page.wait_for_function("() => /version 3.*version 4/s.test(document.querySelector('.agl-from')?.textContent)")
     assert page.locator(".agl-version[aria-selected=true]").count() == 2
     assert page.locator(".agl-changes td").first.inner_text() == "sampling_parameters.temperature"
-    page.locator(".agl-sides tbody tr").first.focus()
+    page.locator(".agl-pairs tbody tr").first.focus()
     page.keyboard.press("Enter")  # the same task under both
     page.locator(".agl-column").first.wait_for()
     assert (
@@ -251,6 +255,20 @@ def test_tasks_by_versions_name_what_moved(shown, store, scheme, width):
     page.keyboard.press("Escape")
     page.locator(".agl-mover").first.click()
     page.locator(".agl-column").first.wait_for()
+
+
+def test_a_run_leads_to_its_groups_versions_tasks_and_rollouts(shown):
+    here = {"question": "run", "params": {"run_id": "run-1"}, "from": None}
+    page = shown("rollouts", {"filters": {}, "at": here})
+    ways = page.locator(".agl-ways button")
+    ways.first.wait_for()
+    assert ways.all_inner_texts() == ["groups", "versions", "tasks", "rollouts", "compare"]
+    there = {"groups": ".agl-of", "versions": ".agl-tree", "tasks": ".agl-grid", "compare": ".agl-against"}
+    for name, place in there.items():
+        page.locator(".agl-ways button", has_text=name).click()
+        page.locator(place).first.wait_for()
+        page.keyboard.press("Escape")
+        ways.first.wait_for()
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,9 @@ def test_runs_are_shown_and_compared(shell, told):
 def test_versions_are_compared(shell, told):
     a, b = (told.add_resources({"system": PromptTemplate(text)}).resources_id for text in ("Be short.", HOSTILE))
     shown = shell.run_line_magic("lightning", f"diff {a} {b}")
+    bundle = shown._repr_mimebundle_()
+    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert "application/vnd.jupyter.widget-view+json" in bundle and "<ins>" in bundle["text/html"]
     assert shown.rows[0][:3] == ["system", "prompt_template", "changed"] and "[-Be-]" in shown.rows[0][3]
     assert HOSTILE not in shown._repr_html_()
 

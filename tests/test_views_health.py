@@ -122,3 +122,11 @@ def test_whatever_the_figures_there_is_something_to_say_the_worst_first(v):
     assert found and [f.level for f in found] == sorted((f.level for f in found), key=LEVELS.index)
     assert all(f.says.strip() and len(f.says) < 700 for f in found)
     assert len({f.name for f in found}) == len(found)
+
+
+@pytest.mark.parametrize("said", ["boom\u202e", "\u2066boom", "boom\u2069\u202e", "שגיאה"])
+def test_a_strangers_words_do_not_turn_what_follows_them(said):
+    errors = [{"step": 29, "type": "KeyError", "message": said, "n": 4, "rollout_id": "ro-1"}]
+    (found,) = [f for f in health(replace(WELL, points=rising(failed=4), errors=errors)) if f.name == "failures"]
+    words = found.says.split("KeyError: ")[1]
+    assert (words[0], words[-2:]) == ("\u2068", "\u2069.") and not any(c in words[1:-2] for c in "\u202e\u2066\u2069")

@@ -12,11 +12,11 @@ const DIFF_STYLE = `
 .agl-heat td { height: 18px; min-width: 26px; padding: 0; border-radius: 2px; background: color-mix(in srgb, var(--accent) var(--h), color-mix(in srgb, var(--line) 30%, transparent)); } .agl-heat td:hover, .agl-heat td:focus { outline: 1px solid var(--fg); } .agl-heated { overflow-x: auto; }
 .agl-tensors { display: grid; grid-template-columns: minmax(90px, auto) 1fr 60px; gap: 2px 10px; align-items: center; font-size: 12px; margin-top: 6px; font-variant-numeric: tabular-nums; } .agl-tensors span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .agl-tensors i { height: 8px; background: var(--accent); border-radius: 1px; min-width: 1px; }
 .agl-tensors span:nth-child(3n) { text-align: right; } .agl-readout { color: var(--dim); font-size: 12px; min-height: 1.4em; margin-top: 4px; font-variant-numeric: tabular-nums; }
-.agl-effect { margin: 14px 0 4px; font-size: 14px; } .agl-effect b { font-weight: 600; color: var(--c); } .agl-sides { width: 100%; border-collapse: collapse; table-layout: fixed; font-variant-numeric: tabular-nums; }
-.agl-sides th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 0 10px 2px 0; border-bottom: 1px solid var(--line); } .agl-sides td { padding: 3px 10px 3px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-sides .agl-num { text-align: right; }
-.agl-sides tbody tr { cursor: pointer; } .agl-sides tbody tr:hover, .agl-sides tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; } .agl-sides svg { display: block; width: 100%; height: 16px; }
-.agl-sides th:nth-child(2) { width: 30%; } .agl-sides th:nth-child(3), .agl-sides th:nth-child(4) { width: 56px; } .agl-sides th:nth-child(5) { width: 64px; } .agl-sides td:nth-child(5) { color: var(--c); }
-@container (max-width: 520px) { .agl-sides th:nth-child(3), .agl-sides td:nth-child(3), .agl-sides th:nth-child(4), .agl-sides td:nth-child(4) { display: none; } .agl-changes td:first-child { width: 34%; } .agl-from small { max-width: 100%; } }`;
+.agl-effect { margin: 14px 0 4px; font-size: 14px; } .agl-effect b { font-weight: 600; color: var(--c); } .agl-pairs { width: 100%; border-collapse: collapse; table-layout: fixed; font-variant-numeric: tabular-nums; }
+.agl-pairs th { font-weight: 400; font-size: 11px; color: var(--dim); text-align: left; padding: 0 10px 2px 0; border-bottom: 1px solid var(--line); } .agl-pairs td { padding: 3px 10px 3px 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-pairs .agl-num { text-align: right; }
+.agl-pairs tbody tr { cursor: pointer; } .agl-pairs tbody tr:hover, .agl-pairs tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; } .agl-pairs svg { display: block; width: 100%; height: 16px; }
+.agl-pairs th:nth-child(2) { width: 30%; } .agl-pairs th:nth-child(3), .agl-pairs th:nth-child(4) { width: 56px; } .agl-pairs th:nth-child(5) { width: 64px; } .agl-pairs td:nth-child(5) { color: var(--c); }
+@container (max-width: 520px) { .agl-pairs th:nth-child(3), .agl-pairs td:nth-child(3), .agl-pairs th:nth-child(4), .agl-pairs td:nth-child(4) { display: none; } .agl-changes td:first-child { width: 34%; } .agl-from small { max-width: 100%; } }`;
 
 function diff_words(pieces) {
   const box = html("div", "agl-text-diff");
@@ -143,7 +143,7 @@ function diff_effect(told, root, say) { // the same tasks under both
   const line = html("div", "agl-effect"), mean = html("b", "", moved_by(told.change)), same = told.compared - told.better - told.worse;
   mean.style.setProperty("--c", tone(told.change));
   line.append(`The same ${told.compared === 1 ? "task" : `${told.compared} tasks`}: `, mean, ` on average; ${told.better} better, ${told.worse} worse${same ? `, ${same} as before` : ""}.`);
-  const table = html("table", "agl-sides"), head = html("thead"), names = html("tr"), body = html("tbody"), values = told.tasks.flatMap((t) => [t.a, t.b]), lo = Math.min(0, ...values), hi = Math.max(1, ...values);
+  const table = html("table", "agl-pairs"), head = html("thead"), names = html("tr"), body = html("tbody"), values = told.tasks.flatMap((t) => [t.a, t.b]), lo = Math.min(0, ...values), hi = Math.max(1, ...values);
   ["asked", "before ○ ● after", "before", "after", "change"].forEach((name, i) => names.append(html("th", i > 1 ? "agl-num" : "", name)));
   head.append(names);
   const hidden = told.tasks.length > 14 ? told.tasks.slice(12) : [];

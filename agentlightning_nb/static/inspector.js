@@ -127,7 +127,11 @@ function draw_inspector(model, el, params) {
   find.type = "search"; find.placeholder = "find in it"; find.value = given.find || "";
   find.setAttribute("aria-label", "find in the rollout");
   which.setAttribute("aria-label", "attempt");
-  top.append(head, which, thumbs);
+  const beside = html("button", "", "its group");
+  beside.title = "the other rollouts of the same task in this step, beside it";
+  beside.onclick = () => go(root, "group", { rollout_id });
+  beside.hidden = true;
+  top.append(head, beside, which, thumbs);
   root.append(html("style", "", STYLE + INSPECTOR_STYLE + TOKENS_STYLE + NOTES_STYLE), top, tabs, body);
   el.append(root);
 
@@ -189,6 +193,7 @@ function draw_inspector(model, el, params) {
     const r = told.rollout, took = r.end_time ? ` · ${(r.end_time - r.start_time).toFixed(2)} s` : "", last = told.attempts.length - 1;
     head.textContent = `${r.rollout_id} · ${r.status} · ${r.reward == null ? "no reward" : `reward ${+r.reward.toFixed(4)}`} · ${told.calls.length} model call${told.calls.length === 1 ? "" : "s"}${took}`;
     which.hidden = last < 1;
+    beside.hidden = !r.group_id || !component("group");
     which.replaceChildren(...told.attempts.map((a, i) => { const o = html("option", "", `attempt ${a.sequence_id}: ${a.status}`); o.value = i === last ? "" : a.attempt_id; o.selected = a.attempt_id === told.attempt_id; return o; }));
     thumbs.replaceChildren(...(readonly ? [] : [1, -1].map((way) => {
       const pressed = thumb_of(told.annotations) === way, button = thumb_button(way, () => say({ thumb: pressed ? 0 : way }).catch((e) => { head.textContent = String(e.message || e); }));

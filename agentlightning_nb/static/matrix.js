@@ -6,7 +6,7 @@ const MATRIX_STYLE = `
 .agl-grid td[data-none=true] { background: transparent; box-shadow: inset 0 0 0 1px color-mix(in srgb, var(--line) 60%, transparent); cursor: default; } .agl-grid td:hover, .agl-grid td:focus { outline: 2px solid var(--fg); outline-offset: -1px; } .agl-grid col:first-child { width: 34%; }
 .agl-movers { display: grid; grid-template-columns: 1fr 1fr; gap: 0 28px; margin-bottom: 12px; } .agl-movers h4 { font-size: 13px; font-weight: 600; margin: 4px 0; } .agl-mover { display: grid; grid-template-columns: minmax(0, 1fr) 90px 52px; gap: 10px; align-items: center; width: 100%; text-align: left; font-variant-numeric: tabular-nums; }
 .agl .agl-mover { border: 0; border-radius: 0; padding: 2px 0; } .agl .agl-mover:hover, .agl .agl-mover:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); } .agl-mover span { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-mover span:last-child { text-align: right; color: var(--c); } .agl-mover svg { width: 100%; height: 14px; }
-.agl-matrix .agl-about { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: baseline; } .agl-legend { display: inline-block; width: 90px; height: 8px; border-radius: 2px; background: linear-gradient(90deg, color-mix(in srgb, var(--line) 26%, transparent), #3b8fd6); margin: 0 6px; }
+.agl-matrix .agl-about { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: baseline; } .agl-ramp { display: inline-block; width: 90px; height: 8px; border-radius: 2px; background: linear-gradient(90deg, color-mix(in srgb, var(--line) 26%, transparent), #3b8fd6); margin: 0 6px; }
 @container (max-width: 560px) { .agl-movers { grid-template-columns: 1fr; } .agl-grid td { font-size: 0; } }`;
 
 function matrix_movers(title, movers, none, act) {
@@ -98,7 +98,7 @@ function draw_matrix(model, el, params) {
     const movers = html("div", "agl-movers"), about = html("div", "agl-about"), pages = html("div", "agl-picks"), [table, lo, hi] = grid(), start = asked.offset || 0;
     movers.append(matrix_movers("Gained most", told.movers.best, "No task gained.", beside), matrix_movers("Lost most", told.movers.worst, "No task lost.", beside));
     const older = told.all_versions - told.versions.length, key = html("span");
-    key.append(`reward ${worth(lo)}`, html("span", "agl-legend"), worth(hi));
+    key.append(`reward ${worth(lo)}`, html("span", "agl-ramp"), worth(hi));
     about.append(html("span", "", `${told.all_tasks.toLocaleString("en-US")} tasks, worst first, under ${older ? `the last ${told.versions.length} of ${told.all_versions}` : told.versions.length} versions`), key);
     for (const [label, to] of [["previous", start - asked.limit], ["next", start + asked.limit]]) {
       const b = html("button", "", label);

@@ -17,6 +17,7 @@ const RUN_STYLE = `
 .agl-tile span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-tile b { font-weight: 500; color: var(--fg); font-variant-numeric: tabular-nums; }
 .agl-tile svg { display: block; width: 96px; height: 18px; overflow: visible; }
 .agl-tiles:empty { display: none; }
+.agl-ways { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 0 0 4px; } .agl .agl-ways button { border: 0; padding: 0; color: var(--accent); } .agl .agl-ways button:hover { text-decoration: underline; }
 .agl-figures { display: flex; flex-wrap: wrap; margin: 8px 0 4px; padding: 6px 0 0; border-top: 1px solid var(--line); }
 .agl-figure { padding: 0 22px 4px 0; } .agl-name { color: var(--dim); font-size: 11px; } .agl-value { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .agl-last { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; table-layout: fixed; border-top: 1px solid var(--line); }
@@ -132,10 +133,24 @@ function last_table(rows, open) { // arrow keys move, Enter opens
   return table;
 }
 
-function run_body(act, open) { // the parts of the panel, and one function that draws what is told
+const WAYS = { groups: ["groups", "what was tried, task by task"], versions: ["versions", "the lineage, and what changed"], matrix: ["tasks", "the tasks by versions, and which moved most"], rollouts: ["rollouts", "all of this run"], compare: ["compare", "with other runs"] };
+
+function run_ways(run_id, lead) { // to the other views of the run, as far as there are any here
+  const found = Object.entries(WAYS).filter(([question]) => component(question)).map(([question, [text, title]]) => {
+    const button = html("button", "", text);
+    button.title = title;
+    button.onclick = () => lead(question, question === "compare" ? { runs: [run_id] } : { run_id });
+    return button;
+  });
+  const box = html("nav", "agl-ways");
+  box.append(...found);
+  return found.length > 1 ? box : html("span");
+}
+
+function run_body(act, open, lead) { // the parts of the panel, and one function that draws what is told
   const root = html("div", "agl-run"), head = html("div", "agl-head"), bar = html("div", "agl-bar"), fill = html("div");
   const health = html("ul", "agl-health"), tiles = html("div", "agl-tiles"), figures = html("div", "agl-figures"), last = html("div");
-  const said = html("div", "agl-none"), title = html("span", "agl-title"), state = html("span", "agl-text"), keys = html("span"), buttons = html("span"), plot = chart("reward", 220);
+  const ways = html("div"), said = html("div", "agl-none"), title = html("span", "agl-title"), state = html("span", "agl-text"), keys = html("span"), buttons = html("span"), plot = chart("reward", 220);
   const seen = {};
   let chosen = "reward", told = null, focused = null;
   health.setAttribute("aria-label", "health");
@@ -144,7 +159,7 @@ function run_body(act, open) { // the parts of the panel, and one function that 
   keys.style.cssText = "display: inline-flex; gap: 12px"; buttons.style.cssText = "display: inline-flex; gap: 6px";
   bar.append(fill);
   head.append(title, state, keys, buttons);
-  root.append(head, bar, health, plot.root, tiles, figures, last, said);
+  root.append(head, bar, ways, health, plot.root, tiles, figures, last, said);
   said.setAttribute("role", "status");
   const changed = (name, value) => { const text = JSON.stringify(value), was = seen[name]; seen[name] = text; return text !== was; };
 
@@ -156,6 +171,7 @@ function run_body(act, open) { // the parts of the panel, and one function that 
     bar.hidden = p.share === null;
     fill.style.width = `${(100 * (p.share || 0)).toFixed(1)}%`;
     const names = told.commands || [];
+    if (changed("ways", told.run_id)) ways.replaceChildren(run_ways(told.run_id, lead));
     if (changed("buttons", names)) buttons.replaceChildren(...names.map((name) => { const b = html("button", "", name); b.onclick = () => act(name); return b; }));
   }
 
@@ -198,7 +214,7 @@ function draw_run(model, el, params) { // in a kernel `head`, `series` and `metr
   let pending = 0, timer = 0, over = false;
   const body = run_body((name) => model.send({ command: name }), (rollout_id) => {
     if (!go(root, "rollout", { rollout_id })) body.say(`Nothing here shows rollouts. In a cell: store.get_rollout_by_id("${rollout_id}")`);
-  });
+  }, (question, params) => go(root, question, params));
   const failed = html("p", "agl-none", "Reading the run …");
   root.append(html("style", "", STYLE + CURVE_STYLE + RUN_STYLE), failed);
   el.append(root);

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import NotFoundError
-from ..page import answer_table, esm, table
+from ..page import answer_table, component, table
 from ..types import LitRollout
 from ..views.alone import Alone
 from ..views.listing import rollouts_view
@@ -21,7 +21,7 @@ from .base import Panel
 class InspectorPanel(Panel):
     "One rollout: conversation, spans in time, tokens, attempts, and each span's exact record."
 
-    _esm = esm("base", "inspector")
+    _esm = component("inspector")
 
     def __init__(self, store: Any, rollout_id: str):
         if store.get_rollout_by_id(rollout_id) is None:
@@ -46,7 +46,7 @@ def rollout_panel(rollout: LitRollout) -> InspectorPanel:
 class RolloutsPanel(Panel):
     "The table of rollouts with its filters; a row opens the inspector."
 
-    _esm = esm("base", "inspector", "rollouts")
+    _esm = component("rollouts")
 
     def __init__(self, store: Any, filters: Mapping[str, Any]):
         rollouts_view(store, **filters, limit=1)  # so that a wrong filter is an error here

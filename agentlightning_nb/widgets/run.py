@@ -15,7 +15,7 @@ from typing import Any
 
 import traitlets
 
-from ..page import esm, run_state, run_twin
+from ..page import component, run_state, run_twin
 from ..types import new_id
 from ..views.runs import look, prices_of, run_told
 from .base import Panel
@@ -31,7 +31,7 @@ class RunPanel(Panel):
 
     `update` may be called from any thread."""
 
-    _esm = esm("base", "curve", "inspector", "run")
+    _esm = component("run")
     head = traitlets.Dict().tag(sync=True)  # progress, throughput, work, health, last, commands
     series = traitlets.Dict().tag(sync=True)  # curve, parts
     metrics = traitlets.Dict().tag(sync=True)  # by name: step and value
