@@ -6,7 +6,7 @@ BIN := .venv/bin
 SETUP := settings.ini setup.py pyproject.toml
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick lab clients docs clean
+.PHONY: demo test test-cluster quick lab clients cluster docs clean
 
 demo: .venv/.demo            ## train a tiny real model, here and now
 	$(BIN)/agentlightning demo
@@ -24,14 +24,21 @@ test: .venv/.test            ## everything: style, every notebook, every test
 	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 400
 	$(BIN)/pytest
 
+# the tests that need verl, Ray and vLLM, in their own environment; CLUSTER="cluster" runs the slow ones too
+CLUSTER ?= cluster and not slow
+test-cluster: .venv-cluster/.done
+	RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 .venv-cluster/bin/python -m pytest -m "$(CLUSTER)" -p no:cacheprovider tests/test_verl_settings.py tests/test_verl.py tests/test_ray_nodes.py
+
 docs: .venv/.test            ## the site, in _docs/site
 	$(BIN)/python tools/stage_docs.py _docs/src
 	$(BIN)/sphinx-build -q -W --keep-going -b html _docs/src _docs/site
 
+cluster: .venv-cluster/.done ## verl, Ray and vLLM's CPU build, for the tests marked `cluster` (4 GB)
+
 clients: .venv-clients/.done ## the examples' clients that cannot share an environment with the others
 
 clean:                       ## what the other targets made, the demo's store and curve included
-	rm -rf .venv .venv-clients build dist _docs *.egg-info artefacts demo-out demo.db demo.db-* demo.files .pytest_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-cluster build dist _docs *.egg-info artefacts demo-out demo.db demo.db-* demo.files .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and by pip, so that nothing else chooses a build of several gigabytes; then uv, for speed
@@ -54,4 +61,13 @@ clean:                       ## what the other targets made, the demo's store an
 .venv-clients/.done: .venv/.python examples/requirements.txt $(SETUP)
 	test -x .venv-clients/bin/python || $(BIN)/python -m venv --without-pip .venv-clients
 	$$(command -v timeout >/dev/null && echo timeout 600) $(BIN)/uv pip install -q --python .venv-clients/bin/python -r examples/requirements.txt -e .
+	touch $@
+
+# 4 GB in a minute; torch by pip, which knows where the small build is. What hangs is given up after twenty minutes where there is a `timeout`
+.venv-cluster/.done: .venv/.python tools/cluster/requirements.txt tools/cluster/overrides.txt tools/cluster/name_vllm.py $(SETUP)
+	test -x .venv-cluster/bin/pip || $(PYTHON) -m venv .venv-cluster
+	$$(command -v timeout >/dev/null && echo timeout 600) .venv-cluster/bin/pip install -q 'torch==2.13.0'
+	$$(command -v timeout >/dev/null && echo timeout 600) $(BIN)/uv pip install -q --python .venv-cluster/bin/python \
+	  --override tools/cluster/overrides.txt -r tools/cluster/requirements.txt -e '.[train]'
+	.venv-cluster/bin/python tools/cluster/name_vllm.py
 	touch $@

@@ -7,6 +7,7 @@ __all__ = ['PACKAGES', 'TALK', 'Finding', 'Findings', 'check_versions', 'check_g
            'check_endpoint', 'check_loop', 'doctor']
 
 # %% ../nbs/36_doctor.ipynb #75408ea0
+import importlib
 import importlib.metadata
 import json
 import platform
@@ -204,6 +205,7 @@ def doctor(
     endpoint: str | None = None,  # an OpenAI-compatible URL, with its /v1
     api_key: str = "",
     smoke: bool = True,  # run two rollouts
+    cluster: bool = False,  # what a run of verl on Ray needs
 ) -> Findings:
     "Check this machine and what it is to train with. A check that fails itself is a problem, never an exception."
     checks: list[Callable[[], Iterator[Finding]]] = [check_versions, check_gpu, check_room]
@@ -211,6 +213,8 @@ def doctor(
         checks.append(lambda: check_tokenizer(_tokenizer(model)))
     if endpoint:
         checks.append(lambda: check_endpoint(endpoint, api_key))
+    if cluster:
+        checks += importlib.import_module("agentlightning_nb.doctor_cluster").CHECKS
     if smoke:
         checks.append(check_loop)
     return Findings(tuple(finding for check in checks for finding in _carefully(check)))

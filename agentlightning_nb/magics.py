@@ -137,6 +137,10 @@ def make_parser() -> Parser:
         (("--model",), {"help": "a model's path, or a variable with a tokenizer"}),
         (("--endpoint",), {"help": "an OpenAI-compatible URL"}),
         (("--quick",), {"action": "store_true", "help": "without the two smoke rollouts"}),
+        (
+            ("--cluster",),
+            {"action": "store_true", "help": "what verl and Ray need, too: versions, driver, shared memory, ports"},
+        ),
     )
     command("export", "a run as one HTML file that opens anywhere", (("path",), {}), run)
     return parser
@@ -338,7 +342,7 @@ class Lightning:
     def doctor(self, args: argparse.Namespace) -> Any:
         "What is wrong, and what to do."
         model = self.names.get(args.model, args.model) if args.model else None
-        return doctor(model=model, endpoint=args.endpoint, smoke=not args.quick)
+        return doctor(model=model, endpoint=args.endpoint, smoke=not args.quick, cluster=args.cluster)
 
     def export(self, args: argparse.Namespace) -> Told:
         "A run as one file."

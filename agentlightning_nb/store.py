@@ -35,6 +35,7 @@ from agentlightning_nb.storage import (
     verdicts,
 )
 from .storage import annotations as notes
+from .storage import retention
 from .storage.files import Readers, WriteLock, connect_writer
 from .storage.incoming import Incoming, incoming_of, placed
 from .storage.mailbox import Awaited, Mailbox
@@ -802,6 +803,14 @@ class LightningStore:
     def query_annotations(self, rollout_id: str | None = None, run_id: str | None = None) -> list[notes.Annotation]:
         "The annotations of a rollout, of a run's rollouts, or all, oldest first."
         return self._read(lambda conn: notes.annotations(conn, rollout_id, run_id))
+
+    def prune(self, keep: int) -> int:
+        "Take the spans of all but the newest `keep` rollouts that have ended and that nobody has annotated; how many rollouts lost theirs."
+        return self._do(Op(lambda turn: retention.prune(turn.conn, keep)))
+
+    def vacuum(self) -> float:
+        "Give the room of what was deleted back to the disk; the seconds it took."
+        return 0.0 if self.path == ":memory:" else retention.vacuum(str(self.path))
 
     def remove_annotation(self, annotation_id: str) -> None:
         "Take an annotation back; a `NotFoundError` when there is none."

@@ -36,12 +36,13 @@ TRAIN = (
     "algorithms/sft",
     "instructed",
 )  # the extra `train`
+GPU = ("algorithms/verl", "verl/data", "verl/cpu_plugin", "verl/cpu_vllm")  # the extra `gpu`
 NOTEBOOK = ("widgets", "magics")  # the extra `notebook`
 
 
 def core_rooms() -> list[str]:
     names = [p.relative_to(PACKAGE).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py")]
-    kept = [n for n in names if not n.startswith((*TRAIN, *NOTEBOOK)) and not n.endswith(("__init__", "_modidx"))]
+    kept = [n for n in names if not n.startswith((*TRAIN, *GPU, *NOTEBOOK)) and not n.endswith(("__init__", "_modidx"))]
     return ["agentlightning_nb", *sorted("agentlightning_nb." + n.replace("/", ".") for n in kept)]
 
 

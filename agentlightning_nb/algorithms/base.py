@@ -211,6 +211,7 @@ BUILT_IN = {
     "gepa": "agentlightning_nb.algorithms.gepa:GEPA",
     "grpo": "agentlightning_nb.algorithms.grpo:GRPO",
     "sft": "agentlightning_nb.algorithms.sft:SFT",
+    "verl": "agentlightning_nb.algorithms.verl:VERL",
 }
 GROUP = "agentlightning_nb.algorithms"
 

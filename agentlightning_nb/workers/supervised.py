@@ -273,7 +273,8 @@ class SupervisedPool:
             self.handles.remove(handle)
             handle.kill()
             self._graves[handle.worker_id] = (end, time.monotonic() + 5.0)
-            self._false_starts = 0 if handle.ready else self._false_starts + 1
+            alone = not any(h.ready for h in (handle, *self.handles))  # where some work, others may wait for room
+            self._false_starts = self._false_starts + 1 if alone else 0
             if self._false_starts > max(2, self.n_workers):
                 self.error = RunError(f"Workers do not start: the last one {end}. Its output says more.")
             if self.error is None:

@@ -1,0 +1,78 @@
+"Workers as Ray actors over several nodes: a node that dies takes its attempts with it, and they are run again on another."
+
+import importlib.util
+import threading
+
+import pytest
+
+from agentlightning_nb.litagent import LitAgent
+from agentlightning_nb.server import AgentLightningServer
+from agentlightning_nb.store import LightningStore
+from agentlightning_nb.types import EnqueueRolloutRequest, RolloutConfig
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed"),
+]
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    "A cluster of this machine's own, of a head without room for workers and two nodes that have some."
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from agentlightning_nb.cluster import PATIENCE
+
+    for name, value in PATIENCE.items():
+        monkeypatch.setenv(name, value)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ends = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes(120)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    yield cluster, ends
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def until(looked, timeout_s=120.0):
+    "What is looked for, once it is there."
+    tick = threading.Event()
+    for _ in range(int(timeout_s / 0.1)):
+        if found := looked():
+            return found
+        tick.wait(0.1)
+    raise AssertionError("It did not come.")
+
+
+def test_what_ran_on_a_node_that_died_is_run_again_on_another(nodes):
+    from agentlightning_nb.workers.ray import RayPool
+
+    cluster, (one, _) = nodes
+
+    class Here(LitAgent):
+        "Tells by its reward parts nothing, by its reward its task; slow on its first try."
+
+        def training_rollout(self, task, rollout_id, resources):
+            import time
+
+            time.sleep(0.4)
+            return float(task.input)
+
+    store = LightningStore()
+    with AgentLightningServer(store, token="t") as server:
+        config = RolloutConfig(max_attempts=4, retry_condition=["unresponsive", "failed"])
+        with RayPool(store, Here(), n_workers=4, server_url=server.url, server_token="t") as pool:
+            until(lambda: sum(h.ready for h in pool.handles) == 4)
+            asked = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i, config=config) for i in range(40)])
+            until(lambda: any(r.status == "succeeded" for r in store.query_rollouts()))
+            cluster.remove_node(one, allow_graceful=False)
+            ids = [r.rollout_id for r in asked]
+            until(lambda: all(r.end_time for r in store.query_rollouts(rollout_id_in=ids)), 240.0)
+            assert pool.error is None
+        rows = {r.rollout_id: r for r in store.query_rollouts(rollout_id_in=ids)}
+        assert [rows[i].reward for i in ids] == [float(i) for i in range(40)]
+        tries = [len(store.query_attempts(i)) for i in ids]
+        assert max(tries) > 1  # somebody died in the middle of something
+    store.close()
