@@ -2637,6 +2637,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'agentlightning_nb.run.TrainingRun.done': ('run.html#trainingrun.done', 'agentlightning_nb/run.py'),
                                        'agentlightning_nb.run.TrainingRun.examples': ( 'run.html#trainingrun.examples',
                                                                                        'agentlightning_nb/run.py'),
+                                       'agentlightning_nb.run.TrainingRun.export': ( 'run.html#trainingrun.export',
+                                                                                     'agentlightning_nb/run.py'),
                                        'agentlightning_nb.run.TrainingRun.finish': ( 'run.html#trainingrun.finish',
                                                                                      'agentlightning_nb/run.py'),
                                        'agentlightning_nb.run.TrainingRun.log': ('run.html#trainingrun.log', 'agentlightning_nb/run.py'),

@@ -21,6 +21,7 @@ from typing import Any
 from .datasets import Chosen, Example, Selection, choose, examples
 from .engines.allowance import Allowance
 from .errors import NotFoundError, RunError, TransitionError
+from .export import export_run
 from .optimising import Asker, Messages, Told, Versions
 from .runner import task_metadata
 from agentlightning_nb.types import (
@@ -424,6 +425,18 @@ class TrainingRun:
         "The resources of the version with the highest mean reward, on validation tasks if there were any."
         known = self._best if self._best == self.version else best_version(self.store, self.run_id)
         return self.store.get_resources_by_id(known or self.version).resources
+
+    def export(
+        self,
+        path: str | Path | None = None,  # of the HTML file; one that is there is replaced; None is `<run id>.html` here
+        *,
+        rollouts: int = 200,  # at most: the worst, the best and the last
+        budget_mb: float = 20.0,  # of conversations, spans and tokens
+    ) -> Path:
+        "Write the run, as far as it is, as one HTML file that opens from disk without a kernel or the network."
+        return export_run(
+            self.store, self.run_id, path or f"{self.run_id}.html", rollouts=rollouts, budget_mb=budget_mb
+        )
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         "Call the listener, from any thread, whenever something changed; returns a function that ends this."

@@ -245,3 +245,11 @@ def test_nothing_is_left_behind_after_close():
         assert trainer.server.url
     left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("agentlightning")]
     assert left == []
+
+
+def test_a_run_writes_itself_as_one_file(trainer, tmp_path, monkeypatch):
+    run = fit(trainer)
+    monkeypatch.chdir(tmp_path)
+    text = run.export("run.html").read_text(encoding="utf-8")
+    assert run.run_id in text and text.startswith("<!doctype html>") and 'src="http' not in text
+    assert run.export().name == f"{run.run_id}.html"

@@ -21,14 +21,15 @@ const INSPECTOR_STYLE = `
 @media (max-width: 480px) { .agl-turn { grid-template-columns: 1fr; } .agl-span { grid-template-columns: 1fr 70px 60px 66px; } .agl-notes { grid-template-columns: 1fr; } }`;
 const KINDS = { "model call": "#3b8fd6", tool: "#e0782a", reward: "#2fa37c" };
 
-function with_marks(el, text, find) { // the text, what is looked for marked
+function with_marks(el, text, find) { // the text, what is looked for marked: all of it where it stands so, else its words
   el.replaceChildren();
-  const small = text.toLowerCase(), part = find.toLowerCase();
-  if (!part || small.length !== text.length) { el.textContent = text; return el; }
+  const exact = (part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), whole = find.trim();
+  const parts = text.toLowerCase().includes(whole.toLowerCase()) ? [whole] : whole.split(/\s+/), wanted = parts.filter(Boolean).map(exact).join("|");
+  if (!wanted) { el.textContent = text; return el; }
   let at = 0;
-  for (let to = small.indexOf(part); to >= 0; to = small.indexOf(part, at)) {
-    el.append(text.slice(at, to), html("mark", "", text.slice(to, to + part.length)));
-    at = to + part.length;
+  for (const m of text.matchAll(new RegExp(wanted, "giu"))) {
+    el.append(text.slice(at, m.index), html("mark", "", m[0]));
+    at = m.index + m[0].length;
   }
   el.append(text.slice(at));
   return el;

@@ -73,11 +73,19 @@ function draw_tokens(ask_for, open) { // pages of 2,000, the next one when the e
     const [low, picture, high] = COLOURINGS[pick.value].scale, bar = html("i");
     bar.style.background = picture;
     scale.replaceChildren(html("span", "", low), bar, html("span", "", high));
-    chunks.forEach(paint);
+    for (const chunk of chunks) if (!(chunk.stale = !chunk.near)) paint(chunk);
   }
 
+  const watch = new IntersectionObserver((entries) => { // what is far from view is painted when it comes near
+    for (const { target, isIntersecting } of entries) {
+      const chunk = chunks.find((c) => c.el === target);
+      chunk.near = isIntersecting;
+      if (isIntersecting && chunk.stale) { chunk.stale = false; paint(chunk); }
+    }
+  }, { root: box, rootMargin: "500px" });
+
   function add(told) {
-    const chunk = { tokens: told.tokens, els: [], el: html("div") };
+    const chunk = { tokens: told.tokens, els: [], el: html("div"), near: !chunks.length, stale: true };
     for (const call of told.calls) calls[call.call] = call;
     const before = most;
     most = Math.max(most, ...told.calls.map((c) => Math.abs(c.advantage ?? 0)));
@@ -92,7 +100,8 @@ function draw_tokens(ask_for, open) { // pages of 2,000, the next one when the e
     box.append(chunk.el);
     for (const option of pick.options) option.disabled = !known.has(option.value) && !told.tokens.some((t) => t[3] && COLOURINGS[option.value].has(t, calls[t[0]]));
     for (const option of pick.options) if (!option.disabled) known.add(option.value);
-    if (most !== before && pick.value === "advantage") repaint(); else paint(chunk);
+    watch.observe(chunk.el);
+    if (most !== before && pick.value === "advantage") repaint();
   }
 
   async function load() {

@@ -69,7 +69,13 @@ def rescored_html(rescored: Any) -> str:
     rows = [r for r in rescored.rows if r.error is not None or r.old != r.new]
     rows.sort(key=lambda r: (r.error is None, -abs((r.new or 0.0) - (r.old or 0.0))))
     said = [
-        [r.rollout_id, r.step, *map(_short, (r.old, r.new)), *map(_short, (r.old_advantage, r.new_advantage)), _turn(r)]
+        [
+            r.rollout_id,
+            "" if r.step is None else r.step,
+            *map(_short, (r.old, r.new)),
+            *map(_short, (r.old_advantage, r.new_advantage)),
+            _turn(r),
+        ]
         for r in rows[:20]
     ]
     header = ["rollout", "step", "recorded", "now", "advantage", "advantage now", ""]
