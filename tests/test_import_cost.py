@@ -26,7 +26,7 @@ HEAVY = [
     "google.protobuf",
     "opentelemetry.proto",
 ]
-ENGINE = ("engines/torch", "engines/decoding", "engines/sampler", "engines/sampling")
+ENGINE = ("engines/torch", "engines/vllm", "engines/decoding", "engines/sampler", "engines/sampling")
 TRAIN = (
     "rl",
     *ENGINE,

@@ -33,10 +33,12 @@ class Request:
     min_tokens: int = 0  # before an ending counts
     top_logprobs: int = 0
     random: Random = field(default_factory=Random)
+    seed: int | None = None  # for engines that make their luck themselves
     session: str | None = None  # the conversation whose computed beginning may be taken up
     done: Callable[["Request", Exception | None], None] = lambda request, error: None
     on_token: Callable[[int], None] | None = None
     loop: asyncio.AbstractEventLoop | None = None  # where `done` and `on_token` are called; None is the engine's thread
+    task: asyncio.Task | None = None  # what waits for it elsewhere; cancelled with it
     response_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
@@ -160,7 +162,11 @@ def requests_of(
     }
     return [
         Request(
-            ids, min(limit_tokens, context - len(ids)), **options, random=luck if seed is None else fate(seed, ids, i)
+            ids,
+            min(limit_tokens, context - len(ids)),
+            **options,
+            random=luck if seed is None else fate(seed, ids, i),
+            seed=None if seed is None else fate(seed, ids, i).getrandbits(31),
         )
         for ids in prompts
         for i in range(n)

@@ -1,0 +1,85 @@
+"A server beside the kernel starts within its time, says why when it does not, and is never left behind."
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from agentlightning_nb.engines.process import ServerProcess
+from agentlightning_nb.errors import ServerError
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups are of POSIX")
+FILES = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+
+
+def until(condition, timeout_s=15):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to it"
+        time.sleep(0.02)
+
+
+def is_open(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_it_serves_until_it_is_stopped_and_leaves_no_port():
+    with ServerProcess(FILES, name="files", health="/") as server:
+        assert server.answers() and server.start() is server
+        port = server.port
+    assert not server.running and not is_open(port)
+    server.stop()  # once more harms nobody
+
+
+def test_one_that_ends_at_once_is_shown_with_its_last_words():
+    with pytest.raises(ServerError, match="ended while it started(?s:.*)no such luck"):
+        ServerProcess([sys.executable, "-c", "raise SystemExit('no such luck')"], name="unlucky").start()
+
+
+def test_one_that_never_answers_is_ended_in_time(tmp_path):
+    pid = tmp_path / "pid"
+    code = f"import os, time; print('still loading', flush=True); open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
+    slow = ServerProcess([sys.executable, "-c", code], name="slow", start_timeout_s=1.5)
+    with pytest.raises(ServerError, match="did not answer within 1.5 s(?s:.*)still loading"):
+        slow.start()
+    until(lambda: not is_alive(int(pid.read_text())))
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:  # a zombie that nobody has waited for yet
+        return open(f"/proc/{pid}/stat").read().split(") ")[1][0] != "Z"
+    except OSError:
+        return True
+
+
+def test_children_of_its_children_end_with_it(tmp_path):
+    pid = tmp_path / "pid"
+    child = f"import subprocess, sys, http.server; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); open({str(pid)!r}, 'w').write(str(p.pid)); http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
+    with ServerProcess([sys.executable, "-c", child, "{port}"], name="parent", health="/", start_timeout_s=60):
+        grandchild = int(pid.read_text())
+        assert is_alive(grandchild)
+    until(lambda: not is_alive(grandchild))
+
+
+def test_a_killed_kernel_leaves_nothing_behind():
+    kernel = """
+import sys, time
+from agentlightning_nb.engines.process import ServerProcess
+server = ServerProcess([sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"], name="files", health="/").start()
+print(server.port, flush=True)
+time.sleep(99)
+"""
+    with subprocess.Popen([sys.executable, "-c", kernel], stdout=subprocess.PIPE, text=True) as process:
+        port = int(process.stdout.readline())
+        assert is_open(port)
+        process.send_signal(signal.SIGKILL)
+    until(lambda: not is_open(port))

@@ -1,0 +1,156 @@
+"""vLLM beside the kernel, for real: the same probabilities as the trainer's after every push, and no way to lose them without a word.
+
+It runs where vLLM is: in this environment, or in the one whose Python AGENTLIGHTNING_VLLM_PYTHON names."""
+
+import asyncio
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+from copy import deepcopy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from agentlightning_nb.engines import vllm as room  # noqa: E402
+from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
+from agentlightning_nb.engines.vllm import VLLM, weights_of  # noqa: E402
+from agentlightning_nb.errors import ServerError  # noqa: E402
+from agentlightning_nb.rl.tiny import make_model, make_tokenizer  # noqa: E402
+
+TOKENIZER = make_tokenizer()
+ASKED = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "max_tokens": 12}
+HERE = bool(os.environ.get("AGENTLIGHTNING_VLLM_PYTHON") or importlib.util.find_spec("vllm"))
+cluster = pytest.mark.skipif(not HERE, reason="vLLM is not here")
+
+
+def sharp_model(seed=1):
+    made = make_model(TOKENIZER, seed=seed)
+    with torch.no_grad():
+        for p in made.parameters():
+            p *= 4  # so that answers differ
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def engine():
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+    options = VLLM(arguments=("--enforce-eager", "--max-num-seqs", "64"), environment=environment)
+    with options.open(sharp_model(), TOKENIZER) as made:
+        yield made
+
+
+def ask(engine, session=None, **options):
+    return asyncio.run(asyncio.wait_for(engine.chat(ASKED | options, session=session), 200))
+
+
+def logprobs_by(model, reply, temperature=1.0):
+    with torch.no_grad():
+        logits = model(torch.tensor([reply.prompt_ids + reply.response_ids])).logits[0]
+    logp = torch.log_softmax(logits / temperature, -1)
+    return [logp[len(reply.prompt_ids) - 1 + i, t].item() for i, t in enumerate(reply.response_ids)]
+
+
+def test_adapters_are_added_and_the_models_own_weights_stay():
+    peft = pytest.importorskip("peft")
+    base = sharp_model()
+    before = deepcopy(base.state_dict())
+    model = peft.get_peft_model(base, peft.LoraConfig(target_modules=["q_proj", "down_proj"]))
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights)
+    sent = weights_of(model)
+    assert sent.keys() == before.keys() and "lm_head.weight" in sent
+    plain = make_model(TOKENIZER, seed=1)
+    plain.load_state_dict(sent)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert torch.allclose(plain.eval()(ids).logits, model.eval()(ids).logits, atol=1e-4)
+    assert all(
+        torch.equal(t, before[n.replace("base_layer.", "")]) for n, t in base.state_dict().items() if "lora" not in n
+    )
+
+
+def test_where_vllm_is_not_the_error_says_so(tmp_path):
+    nowhere = tmp_path / "python"
+    nowhere.write_text("#!/bin/sh\necho No module named vllm; exit 1\n")
+    nowhere.chmod(0o755)
+    with pytest.raises(ServerError, match="vLLM ended while it started(?s:.*)No module named vllm"):
+        VLLM(python=str(nowhere)).open(make_model(TOKENIZER), TOKENIZER)
+
+
+@cluster
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+class TestForReal:
+    "In the order of the tests; each leaves the engine as the next one finds it."
+
+    @pytest.mark.parametrize("temperature", [1.0, 0.6])
+    def test_logprobs_are_those_of_what_was_sampled_from(self, engine, temperature):
+        reply = ask(engine, temperature=temperature)
+        assert reply.logprobs == pytest.approx(logprobs_by(sharp_model(), reply, temperature), abs=1e-4)
+
+    def test_greedy_answers_are_those_of_the_engine_in_the_kernel(self, engine):
+        with TorchEngine(sharp_model(), TOKENIZER) as ours:
+            for options in ({}, {"stop": ["e"]}, {"logprobs": True, "top_logprobs": 2}):
+                a, b = (ask(e, temperature=0, **options) for e in (engine, ours))
+                assert a.response_ids == b.response_ids
+                choices = [r.body["choices"][0] for r in (a, b)]
+                assert choices[0]["message"] == choices[1]["message"]
+                assert choices[0]["finish_reason"] == choices[1]["finish_reason"]
+
+    def test_a_stream_is_the_whole_answer_and_a_seed_repeats_it(self, engine):
+        async def streamed():
+            return [item async for item in engine.stream(ASKED | {"seed": 4, "n": 2})]
+
+        *chunks, reply = asyncio.run(asyncio.wait_for(streamed(), 200))
+        whole = ask(engine, seed=4, n=2)
+        assert reply.response_ids == whole.response_ids and len(reply.logprobs) == len(reply.response_ids)
+        told = [c["delta"].get("content") or "" for chunk in chunks for c in chunk["choices"] if c["index"] == 0]
+        assert "".join(told) == whole.body["choices"][0]["message"]["content"]
+
+    def test_a_turn_extends_the_one_before_by_identity(self, engine):
+        first = ask(engine, session="at-1")
+        messages = [*ASKED["messages"], first.body["choices"][0]["message"], ASKED["messages"][0]]
+        second = ask(engine, session="at-1", messages=messages)
+        seen = first.prompt_ids + first.response_ids
+        assert second.prompt_ids[: len(seen)] == seen
+
+    def test_probabilities_are_the_trainers_after_each_of_fifty_updates(self, engine):
+        model = sharp_model()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
+        for step in range(50):
+            model(ids, labels=ids).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            engine.push(model, f"rs-{step}")  # compares, and raises beyond 1e-5
+            assert engine.check(model) <= 1e-5
+        reply = ask(engine)
+        assert reply.version == "rs-49" and reply.logprobs == pytest.approx(logprobs_by(model, reply), abs=1e-4)
+
+    def test_a_head_that_was_not_sent_is_found_out(self, engine, monkeypatch):
+        whole = room.weights_of
+        monkeypatch.setattr(room, "weights_of", lambda m: {n: t for n, t in whole(m).items() if n != "lm_head.weight"})
+        with pytest.raises(ServerError, match="differ from the trainer's"):
+            engine.push(sharp_model(seed=2), "rs-headless")
+        monkeypatch.undo()
+        engine.push(sharp_model(seed=2), "rs-2")
+
+    def test_it_comes_back_with_the_current_weights_when_it_is_killed(self, engine):
+        subprocess.run(["pkill", "-KILL", "-P", str(engine.process._process.pid)], check=True)
+        reply = ask(engine)
+        assert engine.restarts == 1 and reply.version == "rs-2"
+        assert reply.logprobs == pytest.approx(logprobs_by(sharp_model(seed=2), reply), abs=1e-4)
+
+    def test_closing_leaves_no_port_and_no_process(self, engine):
+        port, guard = engine.process.port, engine.process._process.pid
+        engine.close()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(guard, signal.SIGCONT)
+        with pytest.raises(ServerError, match="closed"):
+            ask(engine)
