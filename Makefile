@@ -58,9 +58,9 @@ clean:                       ## what the other targets made, the demo's store an
 	touch $@ .venv/.demo
 
 # ten seconds, 640 MB; what hangs is given up after ten minutes where there is a `timeout`
-.venv-clients/.done: .venv/.python examples/requirements.txt $(SETUP)
+.venv-clients/.done: .venv/.python examples/clients/requirements.txt $(SETUP)
 	test -x .venv-clients/bin/python || $(BIN)/python -m venv --without-pip .venv-clients
-	$$(command -v timeout >/dev/null && echo timeout 600) $(BIN)/uv pip install -q --python .venv-clients/bin/python -r examples/requirements.txt -e .
+	$$(command -v timeout >/dev/null && echo timeout 600) $(BIN)/uv pip install -q --python .venv-clients/bin/python -r examples/clients/requirements.txt -e .
 	touch $@
 
 # 4 GB in a minute; torch by pip, which knows where the small build is. What hangs is given up after twenty minutes where there is a `timeout`

@@ -12,7 +12,7 @@ from agentlightning_nb.testing import Answer, Call, ScriptedModel
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import LLM
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parent.parent / "examples" / "clients"
 
 
 def text_of(message):

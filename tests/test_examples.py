@@ -12,6 +12,7 @@ from run_example import EXAMPLES
 from agentlightning_nb.testing import ids_of
 
 NEEDS = {
+    "plain_function": "json",
     "openai_chat": "openai",
     "openai_stream": "openai",
     "openai_responses": "openai",

@@ -7,6 +7,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -84,21 +85,34 @@ def stage_notebooks(folder: Path) -> None:
 
 
 def stage_examples(folder: Path) -> None:
-    "A page for each example, with the whole file in it."
+    "A page for each client, with the whole file in it, and one for each example, with its README and its agent."
     names = []
-    for path in sorted((ROOT / "examples").glob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        title, _, said = (ast.get_docstring(ast.parse(text)) or path.stem).partition("\n")
-        code = text.split('"""', 2)[2].strip()
-        page = f"# {title.rstrip('.')}\n\n{said.strip()}\n\n```python\n{code}\n```\n"
-        write(folder / "wrap" / f"{path.stem}.md", page)
+    for path in sorted((ROOT / "examples" / "clients").glob("*.py")):
+        title, said, code = parted(path)
+        write(folder / "wrap" / f"{path.stem}.md", f"# {title}\n\n{said}\n\n```python\n{code}\n```\n")
         names.append(path.stem)
     said = (
         "Point your agent's own client at `llm.base_url`: every model call is then recorded with its rollout, unchanged otherwise. "
-        "Each page is a whole program from `examples/`, run by the tests under a simulated model. A plain function is an agent too: "
-        "{doc}`/tutorials/core_concepts`."
+        "Each page is a whole program from `examples/clients/`, run by the tests under a simulated model."
     )
-    write(folder / "wrap" / "index.md", toctree("Wrap your agent", said, names))
+    first = ["plain_function", "openai_chat", "langgraph_react", "autogen_agentchat", "openai_agents_sdk", "claude_agent"]
+    write(folder / "wrap" / "index.md", toctree("Wrap your agent", said, [*first, *(n for n in names if n not in first)]))
+    names = sorted(path.parent.name for path in (ROOT / "examples").glob("*/agent.py"))
+    for name in names:
+        readme = (ROOT / "examples" / name / "README.md").read_text(encoding="utf-8")
+        code = parted(ROOT / "examples" / name / "agent.py")[2]
+        write(folder / "examples" / f"{name}.md", f"{readme}\n## The agent\n\n```python\n{code}\n```\n")
+    readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    said = re.sub(r"\]\((\w+)/README\.md\)", lambda m: f"]({m[1] if m[1] in names else '../wrap/index'}.md)", readme)
+    title, _, rest = said.partition("\n")
+    write(folder / "examples" / "index.md", toctree(title.lstrip("# "), rest.strip(), names))
+
+
+def parted(path: Path) -> tuple[str, str, str]:
+    "Title and text of a module's docstring, and the code after it."
+    text = path.read_text(encoding="utf-8")
+    title, _, said = (ast.get_docstring(ast.parse(text)) or path.stem).partition("\n")
+    return title.rstrip("."), said.strip(), text.split('"""', 2)[2].strip()
 
 
 # the API

@@ -1,7 +1,7 @@
-"""OpenAI's client, the responses API.
+"""OpenAI's client, a streamed answer.
 
     pip install openai 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/openai_responses.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/openai_stream.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """
@@ -19,9 +19,14 @@ TASKS = [{"question": "What is 17 * 23?", "answer": "391"}, {"question": "What i
 
 @rollout
 async def agent(task, llm):
+    said = ""
     async with openai.AsyncOpenAI(base_url=llm.base_url, api_key=llm.api_key) as client:
-        reply = await client.responses.create(model=llm.model, instructions="Be brief.", input=task.input["question"])
-    return float(task.input["answer"] in reply.output_text)
+        messages = [{"role": "user", "content": task.input["question"]}]
+        async for chunk in await client.chat.completions.create(
+            model=llm.model, messages=messages, stream=True, **llm.sampling
+        ):
+            said += (chunk.choices[0].delta.content or "") if chunk.choices else ""
+    return float(task.input["answer"] in said)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A tool-calling agent of smolagents, which has to call a tool every time, `final_answer` at the end.
 
     pip install 'smolagents[openai]' 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/smolagents_tool_calling.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/smolagents_tool_calling.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """

@@ -1,7 +1,7 @@
 """OpenAI's client, chat completions with a tool.
 
     pip install openai 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/openai_chat.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/openai_chat.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """

@@ -1,7 +1,7 @@
 """Anthropic's client with a streamed answer, whatever model is behind the proxy.
 
     pip install anthropic 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/anthropic_messages.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/anthropic_messages.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """

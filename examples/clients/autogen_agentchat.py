@@ -1,7 +1,7 @@
 """An AutoGen assistant with a tool, whose answer after the tool is a second call without tools.
 
     pip install autogen-agentchat 'autogen-ext[openai]' 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/autogen_agentchat.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/autogen_agentchat.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """

@@ -1,7 +1,7 @@
 """An agent of the OpenAI Agents SDK, which speaks the responses API.
 
     pip install openai-agents 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/openai_agents_sdk.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/openai_agents_sdk.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """

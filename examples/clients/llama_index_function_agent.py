@@ -1,7 +1,7 @@
 """An agent of LlamaIndex with a tool; it streams each of its calls.
 
     pip install llama-index-core llama-index-llms-openai-like 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/llama_index_function_agent.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/llama_index_function_agent.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """

@@ -1,7 +1,7 @@
 """An agent of the Claude Agent SDK, whatever model is behind the proxy. Its own tools are switched off.
 
     pip install claude-agent-sdk 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/claude_agent.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/claude_agent.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """

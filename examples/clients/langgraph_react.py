@@ -1,7 +1,7 @@
 """A LangGraph agent with a tool.
 
     pip install langgraph langchain-openai 'agentlightning_nb[notebook]'
-    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/langgraph_react.py
+    OPENAI_BASE_URL=http://localhost:8001/v1 OPENAI_API_KEY=... MODEL=my-model python examples/clients/langgraph_react.py
 
 Every model call passes the proxy of this process on its way there and is recorded with its rollout.
 """
