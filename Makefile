@@ -57,10 +57,11 @@ clean:                       ## what the other targets made, the demo's store an
 	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[train,notebook,clients,sft,dev,docs]' || $(BIN)/pip install -q -e '.[train,notebook,clients,sft,dev,docs]'
 	touch $@ .venv/.demo
 
-# ten seconds, 640 MB; what hangs is given up after ten minutes where there is a `timeout`
+# half a minute, 2 GB; what hangs is given up after ten minutes where there is a `timeout`
 .venv-clients/.done: .venv/.python examples/clients/requirements.txt $(SETUP)
 	test -x .venv-clients/bin/python || $(BIN)/python -m venv --without-pip .venv-clients
-	$$(command -v timeout >/dev/null && echo timeout 600) $(BIN)/uv pip install -q --python .venv-clients/bin/python -r examples/clients/requirements.txt -e .
+	nvidia-smi >/dev/null 2>&1 || $(BIN)/python -m pip --python .venv-clients/bin/python install -q '$(TORCH)'
+	$$(command -v timeout >/dev/null && echo timeout 600) $(BIN)/uv pip install -q --python .venv-clients/bin/python -r examples/clients/requirements.txt -e '.[train]'
 	touch $@
 
 # 4 GB in a minute; torch by pip, which knows where the small build is. What hangs is given up after twenty minutes where there is a `timeout`

@@ -55,6 +55,7 @@ def train_weights(
     else:
         made = make_taught(example.lesson, forks=example.FORKS, max_steps=60 if small else 400)
         options = {"batch_size": 4, "n": 4} if small else {"batch_size": 16}
+        options["trained_agents"] = getattr(example, "TRAINED", ())
         algorithm = GRPO(*made, max_steps=steps or (2 if small else 40), max_tokens=96, **options)
     with Trainer(n_workers=32, store=store) as trainer:
         run = trainer.fit(example.agent, algorithm=algorithm, tasks=example.tasks(400, seed=1))

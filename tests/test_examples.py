@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import run_example
 from run_example import EXAMPLES
 
+from agentlightning_nb.store import LightningStore
 from agentlightning_nb.testing import ids_of
 
 NEEDS = {
@@ -98,3 +100,39 @@ def check_recorded(name, call, triplet, requests):
     assert usage == [len(prompt), len(response)]
     assert call["gen_ai.response.finish_reasons"] == ["tool_calls" if arguments else "stop"]
     assert call["agl.retry_count"] == 0 and json.loads(call["agl.response"])["x-simulated"] is True
+
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = sorted(path.parent.name for path in (ROOT / "examples").glob("*/agent.py"))
+IMPORTS = {"conversation": "autogen_agentchat, torch", "text_to_sql": "langgraph", "retrieval_qa": "agents"}
+
+
+def test_every_example_has_a_readme_that_says_what_it_needs_costs_and_reaches():
+    told = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    for folder in (ROOT / "examples").iterdir():
+        if folder.is_dir() and folder.name != "__pycache__":
+            assert f"]({folder.name}/README.md)" in told
+            readme = (folder / "README.md").read_text(encoding="utf-8")
+            assert folder.name == "clients" or all(
+                f"**{part}.**" in readme for part in ("Needs", "Costs", "Reaches")
+            ), folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", FOLDERS)
+def test_an_example_is_trained_at_a_small_size(name, tmp_path):
+    python = PYTHON if name == "conversation" else sys.executable
+    needs = IMPORTS.get(name, "openai")
+    if not Path(python).exists() or subprocess.run([python, "-c", f"import {needs}"], capture_output=True).returncode:
+        pytest.skip(f"{needs} is not installed for it")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
+    env |= {"AGENTLIGHTNING_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [python, str(ROOT / "examples" / "train.py"), name, "--small", "--store", str(tmp_path / "run.db")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=380, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert ("SIMULATED" in done.stdout) == (name == "room_booking")
+    with LightningStore(tmp_path / "run.db") as store:
+        kept = store.rollouts_df()
+        assert len(kept) > 40 and (kept["status"] == "succeeded").mean() > 0.9, kept["status"].value_counts()
+        assert len(store.query_resources().items) >= 3

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
+from agentlightning_nb.adapters import triplets_from_spans
 from agentlightning_nb.background import BackgroundServer
 from agentlightning_nb.engines.base import Reply
 from agentlightning_nb.engines.openai import OpenAIEngine
@@ -318,6 +319,14 @@ def test_a_retried_call_says_so(place):
     p = place(Parrot())
     p.client().chat.completions.create(**ask("x"), extra_headers={"x-stainless-retry-count": "1"})
     assert p.spans()[0].attributes["agl.retry_count"] == 1
+
+
+def test_an_agent_that_names_itself_is_told_from_the_others_of_its_rollout(place):
+    p = place(Parrot())
+    p.client().chat.completions.create(**ask("x"), extra_headers={"X-Agent-Name": "critic"})
+    p.client().chat.completions.create(**ask("y"))
+    assert [s.attributes.get("gen_ai.agent.name") for s in p.spans()] == ["critic", None]
+    assert [t.agent for t in triplets_from_spans(p.spans())] == ["critic", ""]
 
 
 def test_a_call_joins_the_trace_of_its_caller(place):

@@ -50,6 +50,7 @@ class Call:
     body: dict[str, Any]
     engine: Engine
     retry_count: int = 0  # how often the caller's client has tried this call before
+    agent: str = ""  # who called, where several agents of a rollout do
     trace: tuple[str, str] | None = None  # trace and span that the caller works in
     started: float = field(default_factory=time.time)
     dialect: str = "chat"  # what the caller speaks; the body is chat's
@@ -87,6 +88,8 @@ def call_span(call: Call, reply: Reply | None, error: str | None = None) -> Span
         "agl.streamed": bool(body.get("stream")),
         "agl.request": to_json(call.asked or {k: v for k, v in body.items() if k not in ("messages", "tools")}),
     }
+    if call.agent:
+        attributes["gen_ai.agent.name"] = call.agent
     if operation == "chat":
         attributes["gen_ai.input.messages"] = to_json(body.get("messages"))
     if body.get("tools"):

@@ -23,11 +23,13 @@ DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAG
 
 
 def trace_of(headers: Headers) -> dict[str, Any]:
-    "Retry count and trace of a call, as OpenAI's clients and OpenTelemetry write them into its headers."
+    "Retry count and trace of a call, as OpenAI's clients and OpenTelemetry write them into its headers, and whose it is: `X-Agent-Name`."
     told: dict[str, Any] = {}
     for name, value in headers:
         if name == b"x-stainless-retry-count" and value.isdigit():
             told["retry_count"] = int(value)
+        elif name == b"x-agent-name":
+            told["agent"] = value.decode("utf-8", "replace")[:100]
         elif name == b"traceparent":
             parts = value.decode("latin1").split("-")
             if len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
