@@ -14,6 +14,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any
 
@@ -78,7 +79,8 @@ def train_prompt(
 
 def mean_reward(trainer: Trainer, example: ModuleType, small: bool, resources: dict[str, Any]) -> float:
     "On the held-out tasks; a failed rollout counts as 0."
-    return float(trainer.evaluate(example.agent, tests_of(example, small), resources)["reward"].fillna(0.0).mean())
+    rollouts = trainer.evaluate_rollouts(example.agent, tests_of(example, small), resources)
+    return fmean(r.final_reward or 0.0 for r in rollouts)
 
 
 def ask(example: ModuleType, *, endpoint: str, model: str, small: bool) -> float:

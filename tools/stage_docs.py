@@ -95,8 +95,17 @@ def stage_examples(folder: Path) -> None:
         "Point your agent's own client at `llm.base_url`: every model call is then recorded with its rollout, unchanged otherwise. "
         "Each page is a whole program from `examples/clients/`, run by the tests under a simulated model."
     )
-    first = ["plain_function", "openai_chat", "langgraph_react", "autogen_agentchat", "openai_agents_sdk", "claude_agent"]
-    write(folder / "wrap" / "index.md", toctree("Wrap your agent", said, [*first, *(n for n in names if n not in first)]))
+    first = [
+        "plain_function",
+        "openai_chat",
+        "langgraph_react",
+        "autogen_agentchat",
+        "openai_agents_sdk",
+        "claude_agent",
+    ]
+    write(
+        folder / "wrap" / "index.md", toctree("Wrap your agent", said, [*first, *(n for n in names if n not in first)])
+    )
     names = sorted(path.parent.name for path in (ROOT / "examples").glob("*/agent.py"))
     for name in names:
         readme = (ROOT / "examples" / name / "README.md").read_text(encoding="utf-8")
