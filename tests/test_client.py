@@ -44,8 +44,9 @@ def public(cls):
 
 def test_the_client_has_the_verbs_of_the_store_with_the_same_arguments():
     store, client = public(LightningStore), public(LightningClient)
-    assert set(store) - set(client) == set()
-    for name, verb in store.items():
+    only_with_the_file = {"prune", "vacuum"}
+    assert set(store) - set(client) == only_with_the_file
+    for name, verb in ((n, v) for n, v in store.items() if n not in only_with_the_file):
         ours, theirs = inspect.signature(client[name]).parameters, inspect.signature(verb).parameters
         assert {n: (p.kind, p.name) for n, p in ours.items()} == {n: (p.kind, p.name) for n, p in theirs.items()}, name
 

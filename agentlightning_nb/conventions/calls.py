@@ -13,6 +13,7 @@ __all__ = ['Attributes', 'MESSAGES', 'REASONS', 'INSTRUCTIONS', 'KINDS', 'PARTS'
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Literal
 
 import msgspec
@@ -320,9 +321,10 @@ def reasons_of(value: Any) -> list[str | None] | None:
 
 
 def number(value: Any) -> float | None:
-    "The value if it is a number, or text of one."
+    "The value if it is a finite number, or text of one."
     try:
-        return value if isinstance(value, int | float) else float(value)
+        found = value if isinstance(value, int | float) else float(value)
+        return found if isinstance(found, int) or isfinite(found) else None
     except (TypeError, ValueError):
         return None
 

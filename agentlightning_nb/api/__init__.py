@@ -1,0 +1,1 @@
+"The verbs of a store as routes, by their nouns."

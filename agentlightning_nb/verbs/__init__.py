@@ -1,0 +1,1 @@
+"The verbs of a store, by their nouns."
