@@ -240,6 +240,10 @@ class AgentLightningServer:
     def upstream(self, engine: Any) -> None:
         self._proxy.upstream = OpenAIEngine(engine) if isinstance(engine, str) else engine
 
+    def steer(self, run: Any) -> None:
+        "Let the page pause, resume and stop this TrainingRun, as long as it is held."
+        self.app.state.runs[run.run_id] = run
+
     def paused(self, timeout_s: float | None = None) -> contextlib.AbstractContextManager[bool]:
         """While weights change: model calls under way are waited for, those that come wait until the block has ended.
 

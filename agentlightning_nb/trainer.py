@@ -318,6 +318,8 @@ class Trainer:
             run.finish("failed", str(e))
             raise
         self.run = run
+        if not isinstance(self._hub.backend, str):
+            self.server.steer(run)
         threading.Thread(
             target=_drive, args=(algorithm, run, pool), name=f"agentlightning-{run.run_id}", daemon=True
         ).start()

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import panels_store
 import pytest
 
+from agentlightning_nb.algorithms.base import Algorithm
+from agentlightning_nb.litagent import rollout
 from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.store import LightningStore
+from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import Span
 
 lab = pytest.importorskip("lab")
@@ -55,13 +59,13 @@ def test_it_asks_for_the_token_and_shows_a_run_and_what_was_said(server, page):
     page.get_by_text("This is not the server's token").wait_for()
     page.get_by_label("token").fill("a secret")
     page.get_by_label("token").press("Enter")
-    page.get_by_role("link", name="run-1").wait_for()
+    page.locator(".agl-runs a[href*=run-1]").first.wait_for()
     assert HOSTILE in page.locator(".agl-runs").inner_text()
     page.screenshot(path=SHOTS / "page-runs.png")
-    page.get_by_role("link", name="run-1").click()
+    page.locator(".agl-runs a[href*=run-1]").first.click()
     page.locator(".agl-figure").first.wait_for()
     page.screenshot(path=SHOTS / "page-run.png")
-    page.get_by_role("link", name="Rollouts").click()
+    page.get_by_role("navigation", name="views").get_by_role("link", name="Rollouts").click()
     row = page.locator(".agl-list tbody tr").first
     row.wait_for()
     page.screenshot(path=SHOTS / "page-rollouts.png")
@@ -77,8 +81,114 @@ def test_it_asks_for_the_token_and_shows_a_run_and_what_was_said(server, page):
 
 def test_a_token_in_the_address_opens_it_and_is_taken_out(server, page):
     page.goto(f"{server.url}/#token=a%20secret")
-    page.get_by_role("link", name="run-1").wait_for()
+    page.locator(".agl-runs a[href*=run-1]").first.wait_for()
     assert "secret" not in page.url
+
+
+@pytest.fixture(scope="module")
+def full():
+    with panels_store.filled() as store, AgentLightningServer(store, token="") as server:
+        yield server
+
+
+def views(page):
+    return page.get_by_role("navigation", name="views")
+
+
+@pytest.mark.parametrize("scheme, width", [("light", 1100), ("dark", 1100), ("light", 420)])
+def test_every_view_has_a_place_and_the_back_button_leads_back(full, page, scheme, width):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(full.url)
+    page.locator(".agl-runs tbody tr").nth(1).wait_for()
+    page.screenshot(path=SHOTS / f"app-runs-{scheme}-{width}.png")
+    places = {
+        "Groups": ".agl-of tbody tr",
+        "Versions": ".agl-pairs tbody tr",
+        "Tasks": ".agl-grid td",
+        "Compare": ".agl-against tbody tr",
+    }
+    for name, there in places.items():
+        views(page).get_by_role("link", name=name).click()
+        page.locator(there).first.wait_for()
+        assert views(page).locator("[aria-current=page]").inner_text() == name
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), name
+        page.wait_for_timeout(150)
+        page.screenshot(path=SHOTS / f"app-{name.lower()}-{scheme}-{width}.png")
+    page.go_back()
+    page.locator(".agl-grid td").first.wait_for()
+    page.locator(".agl-mover").first.click()
+    page.locator(".agl-column").first.wait_for()
+    assert "rollouts=" in page.url
+    page.reload()
+    page.locator(".agl-column").first.wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".agl-grid td").first.wait_for()
+
+
+def test_runs_are_picked_and_compared_and_a_run_leads_on(full, page):
+    page.goto(full.url)
+    page.locator(".agl-runs tbody tr").nth(1).wait_for()
+    for box in page.get_by_role("checkbox").all():
+        box.check()
+    page.get_by_role("button", name="compare 2 runs").click()
+    page.locator(".agl-against tbody tr").nth(1).wait_for()
+    page.goto(f"{full.url}/#/run?run_id=run-2")
+    page.locator(".agl-ways button").first.wait_for()
+    assert "paused and stopped where it was started" in page.locator(".agl-head").inner_text()
+    page.screenshot(path=SHOTS / "app-run.png")
+    page.locator(".agl-ways button", has_text="groups").click()
+    page.locator(".agl-of tbody tr").first.click()
+    page.locator(".agl-column").first.wait_for()
+    page.goto(f"{full.url}/#/nothing")
+    page.get_by_text("There is nothing here.").wait_for()
+
+
+class Waits(Algorithm):
+    "A step for each task until it is stopped."
+
+    def run(self, run):
+        for step in range(10_000):
+            if run.stopping:
+                return
+            run.collect(run.tasks, step=step)
+            run.log(step, reward=1.0)
+
+
+def test_a_run_of_this_process_is_paused_and_stopped_from_the_page(page):
+    @rollout
+    def agent(task):
+        return 1.0
+
+    with Trainer(n_workers=2) as trainer:
+        run = trainer.start(agent, algorithm=Waits(), tasks=["a"])
+        page.goto(f"{trainer.server.url}/#token={trainer.server.token}")
+        page.locator(".agl-runs tbody a").first.click()
+        page.get_by_role("button", name="pause").click()
+        page.get_by_role("button", name="resume").wait_for()
+        assert run.status == "paused"
+        page.get_by_role("button", name="resume").click()
+        page.get_by_role("button", name="pause").wait_for()
+        page.get_by_role("button", name="stop").click()
+        page.wait_for_function("() => /^(stopped|succeeded)/.test(document.querySelector('.agl-text')?.textContent)")
+        assert run.wait(10).done and page.get_by_role("button", name="stop").count() == 0
+
+
+def test_a_run_of_another_process_is_not_steered_here(full):
+    import urllib.error
+    import urllib.request
+
+    def tell(run_id, command):
+        request = urllib.request.Request(f"{full.url}/v1/agl/runs/{run_id}/{command}", b"{}", method="POST")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        return refused.value.code, json.load(refused.value)["detail"]
+
+    assert tell("run-2", "pause") == (
+        409,
+        "Run run-2 is not steered from this server's process. Call .pause() where it was started.",
+    )
+    assert tell("run-x", "stop")[0] == 404
 
 
 def test_questions_that_cannot_be_answered_are_refused_in_words(server):

@@ -94,7 +94,7 @@ function draw_compare(model, el, params) {
     kinds.replaceChildren(...modes.map((m) => { const option = html("option", "", m); option.value = m; option.selected = m === mode; return option; }));
     const others = known.filter((r) => !ids.includes(r.run_id)), none = html("option", "", others.length ? "a run …" : "no other run");
     none.value = "";
-    more.replaceChildren(none, ...others.slice(0, 100).map((r) => { const option = html("option", "", `${r.algorithm || "run"} ${r.run_id}`); option.value = r.run_id; return option; }));
+    more.replaceChildren(none, ...others.slice(0, 100).map((r) => { const option = html("option", "", `${isolated(r.algorithm || "run")} ${isolated(r.run_id)}`); option.value = r.run_id; return option; }));
     more.disabled = !others.length;
     curves();
     rows();

@@ -166,13 +166,14 @@ function run_body(act, open, lead) { // the parts of the panel, and one function
   function drawHead() {
     const p = told.progress, dot = html("span", "agl-state"), id = html("span", "agl-id", told.run_id);
     dot.dataset.is = p.status;
-    title.replaceChildren(dot, told.algorithm || "run", id);
+    title.replaceChildren(dot, html("span", "", told.algorithm || "run"), id);
     state.textContent = state_text(p);
     bar.hidden = p.share === null;
     fill.style.width = `${(100 * (p.share || 0)).toFixed(1)}%`;
     const names = told.commands || [];
     if (changed("ways", told.run_id)) ways.replaceChildren(run_ways(told.run_id, lead));
-    if (changed("buttons", names)) buttons.replaceChildren(...names.map((name) => { const b = html("button", "", name); b.onclick = () => act(name); return b; }));
+    const elsewhere = told.steered === false && p.ended === null;
+    if (changed("buttons", [names, elsewhere])) buttons.replaceChildren(...(elsewhere ? [html("span", "agl-dim", "paused and stopped where it was started")] : names.map((name) => { const b = html("button", "", name); b.onclick = () => act(name); return b; })));
   }
 
   function drawSeries() {
@@ -209,15 +210,19 @@ function run_body(act, open, lead) { // the parts of the panel, and one function
 }
 
 function draw_run(model, el, params) { // in a kernel `head`, `series` and `metrics` are kept up to date; else `run` is asked for
-  const root = html("div", "agl"), live = model.get("head") !== undefined;
-  const run_id = params?.run_id ?? model.get("head")?.run_id;
+  const root = html("div", "agl"), run_id = params?.run_id ?? model.get("head")?.run_id, live = model.get("head") !== undefined && model.get("head").run_id === run_id;
   let pending = 0, timer = 0, over = false;
-  const body = run_body((name) => model.send({ command: name }), (rollout_id) => {
+  const body = run_body(tell, (rollout_id) => {
     if (!go(root, "rollout", { rollout_id })) body.say(`Nothing here shows rollouts. In a cell: store.get_rollout_by_id("${rollout_id}")`);
   }, (question, params) => go(root, question, params));
   const failed = html("p", "agl-none", "Reading the run …");
   root.append(html("style", "", STYLE + CURVE_STYLE + RUN_STYLE), failed);
   el.append(root);
+
+  function tell(command) { // to the run: in its kernel at once, at a server by its route
+    if (live) model.send({ command });
+    else ask(model, "steer", { run_id, command }).then(() => { clearTimeout(timer); again(); }, (e) => body.say(String(e.message || e)));
+  }
 
   function show(told) {
     if (failed.parentNode) failed.replaceWith(body.root);
