@@ -1863,6 +1863,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'agentlightning_nb/migrations.py'),
                                               'agentlightning_nb.migrations.migrations': ( 'migrations.html#migrations',
                                                                                            'agentlightning_nb/migrations.py'),
+                                              'agentlightning_nb.migrations.readable': ( 'migrations.html#readable',
+                                                                                         'agentlightning_nb/migrations.py'),
                                               'agentlightning_nb.migrations.said': ( 'migrations.html#said',
                                                                                      'agentlightning_nb/migrations.py'),
                                               'agentlightning_nb.migrations.schema_version': ( 'migrations.html#schema_version',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['APPLICATION_ID', 'create_work', 'create_attempts', 'create_spans', 'create_runs', 'tables', 'views', 'usage', 'said',
-           'forks', 'judged', 'migrations', 'schema_version', 'migrate']
+           'forks', 'judged', 'readable', 'migrations', 'schema_version', 'migrate']
 
 # %% ../nbs/02a_migrations.ipynb #601820e3
 import sqlite3
@@ -264,13 +264,65 @@ def judged(db: Database) -> None:
         pk="key",
     )
 
+# %% ../nbs/02a_migrations.ipynb #ef5a0c02
+def readable(db: Database) -> None:
+    "Version 7."
+    date = "strftime('%Y-%m-%d %H:%M:%S', {}, 'unixepoch')".format
+    asked = """CASE WHEN json_type(r.input) = 'object' THEN coalesce(json_extract(r.input, '$.question'), json_extract(r.input, '$.context'), r.input)
+        ELSE coalesce(nullif(json_extract(r.input, '$'), ''), json_extract(r.metadata, '$.task.context'), json_extract(r.metadata, '$.task.name')) END"""
+    db.create_view(
+        "runs",
+        f"""SELECT u.run_id, u.algorithm, u.status, {date("u.start_time")} AS began, round((u.end_time - u.start_time) / 60, 1) AS minutes,
+           (SELECT count(*) FROM rollout r WHERE r.run_id = u.run_id) AS rollouts,
+           (SELECT max(step) + 1 FROM metric m WHERE m.run_id = u.run_id) AS steps,
+           (SELECT round(avg(reward), 4) FROM rollout r WHERE r.run_id = u.run_id AND r.mode = 'val' AND r.step =
+               (SELECT max(step) FROM rollout WHERE run_id = u.run_id AND mode = 'val')) AS last_validation,
+           u.error AS why_it_ended, u.config FROM run u""",
+        replace=True,
+    )
+    db.create_view(
+        "rollouts",
+        f"""SELECT r.rollout_id, {date("r.start_time")} AS began, r.run_id, r.step, r.mode, r.status, r.reward, {asked} AS asked,
+           v.version, a.sequence_id AS attempts, round(r.end_time - r.start_time, 3) AS seconds, a.calls AS model_calls,
+           a.prompt_tokens, a.response_tokens, json_extract(a.error, '$.type') || ': ' || json_extract(a.error, '$.message') AS error,
+           a.rewards, r.task_id, r.group_id, a.worker_id FROM rollout r LEFT JOIN attempt a ON a.attempt_id = r.attempt_id
+           LEFT JOIN resources v ON v.version = (SELECT max(version) FROM resources WHERE resources_id = r.resources_id)""",
+        replace=True,
+    )
+    db.create_view(
+        "spans",
+        f"""SELECT s.rollout_id, a.sequence_id AS attempt, s.sequence_id AS number, s.name, s.status, {date("s.start_time")} AS began,
+           round(s.end_time - s.start_time, 4) AS seconds, length(s.prompt_token_ids) / 4 AS prompt_tokens,
+           length(s.response_token_ids) / 4 AS response_tokens, coalesce(json_extract(s.attributes, '$."gen_ai.output.messages"'),
+               json_extract(s.attributes, '$.result')) AS said, s.attributes, s.span_id, s.parent_id
+           FROM span s LEFT JOIN attempt a ON a.attempt_id = s.attempt_id""",
+        replace=True,
+    )
+    db.create_view(
+        "versions",
+        f"""SELECT v.version, v.resources_id, {date("v.create_time")} AS published, v.note, v.parents, coalesce(g.rollouts, 0) AS rollouts,
+           g.mean_training_reward, g.mean_validation_reward, v.resources FROM resources v LEFT JOIN (SELECT resources_id, count(*) AS rollouts,
+               round(avg(CASE mode WHEN 'train' THEN reward END), 4) AS mean_training_reward,
+               round(avg(CASE mode WHEN 'val' THEN reward END), 4) AS mean_validation_reward
+               FROM rollout GROUP BY resources_id) g ON g.resources_id = v.resources_id""",
+        replace=True,
+    )
+    db.create_view(
+        "tokens",
+        """SELECT s.rollout_id, s.sequence_id AS number, json_extract(s.call, '$.model') AS model, length(s.prompt_token_ids) / 4 AS prompt_tokens,
+           length(s.response_token_ids) / 4 AS response_tokens, json_extract(s.call, '$.finish_reason') AS finish_reason,
+           json_extract(s.call, '$.temperature') AS temperature, s.response_logprobs IS NOT NULL AS with_logprobs
+           FROM span s WHERE s.response_token_ids IS NOT NULL""",
+        replace=True,
+    )
+
 # %% ../nbs/02a_migrations.ipynb #381dc4ea
 APPLICATION_ID = 0x41474C4E  # "AGLN"
 
 
 def migrations() -> list[Callable[[Database], None]]:
     "The versions in order; a new one goes to the end, and none is ever changed."
-    return [tables, views, usage, said, forks, judged]
+    return [tables, views, usage, said, forks, judged, readable]
 
 
 def schema_version(

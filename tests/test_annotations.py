@@ -84,7 +84,13 @@ def test_a_file_older_than_annotations_has_none(tmp_path):
     path = tmp_path / "old.db"
     conn = sqlite3.connect(path, isolation_level=None)
     migrate(conn)
-    for kind, name in (("VIEW", "annotated"), ("VIEW", "trained"), ("TABLE", "annotation"), ("TABLE", "training_row")):
+    for kind, name in (
+        ("VIEW", "annotated"),
+        ("VIEW", "trained"),
+        ("TABLE", "annotation"),
+        ("TABLE", "training_row"),
+        ("TABLE", "verdict"),
+    ):
         conn.execute(f"DROP {kind} {name}")
     conn.execute(f"PRAGMA user_version = {migrations().index(said)}")
     conn.close()
@@ -108,3 +114,27 @@ def test_a_person_can_read_what_was_said_and_trained(tmp_path):
     ]
     assert conn.execute("SELECT calls, trained FROM trained").fetchall() == [(2, "no: no advantage")]
     conn.close()
+
+
+def test_a_person_finds_runs_rollouts_spans_and_versions_under_their_names(tmp_path):
+    with LightningStore(tmp_path / "s.db") as store:
+        store.add_run("run-1", algorithm="GRPO")
+        version = store.add_resources({}, note="initial").resources_id
+        at = store.start_rollout(
+            {"question": "2 + 2"}, run_id="run-1", step=0, mode="train", resources_id=version
+        ).attempt
+        call = {"prompt_token_ids": [1, 2], "response_token_ids": [3], "gen_ai.output.messages": "4"}
+        store.add_span({"rollout_id": at.rollout_id, "attempt_id": at.attempt_id, "name": "chat", "attributes": call})
+        store.finish_attempt(at.rollout_id, at.attempt_id, reward=0.5)
+    conn = sqlite3.connect(tmp_path / "s.db")
+    conn.row_factory = sqlite3.Row
+    first = {
+        name: dict(conn.execute(f"SELECT * FROM {name}").fetchone())
+        for name in ("runs", "rollouts", "spans", "versions", "tokens")
+    }
+    assert (first["runs"]["algorithm"], first["runs"]["rollouts"]) == ("GRPO", 1)
+    assert (first["rollouts"]["asked"], first["rollouts"]["reward"], first["rollouts"]["version"]) == ("2 + 2", 0.5, 1)
+    assert first["rollouts"]["began"].startswith("20") and first["spans"]["prompt_tokens"] == 2
+    assert (first["versions"]["note"], first["versions"]["mean_training_reward"]) == ("initial", 0.5)
+    assert first["tokens"]["response_tokens"] == 1
+    assert not any(isinstance(value, bytes) for row in first.values() for value in row.values())
