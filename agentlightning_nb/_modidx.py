@@ -2963,6 +2963,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'agentlightning_nb/storage/files.py')},
             'agentlightning_nb.storage.frames': { 'agentlightning_nb.storage.frames._dicts': ( 'storage/frames.html#_dicts',
                                                                                                'agentlightning_nb/storage/frames.py'),
+                                                  'agentlightning_nb.storage.frames.frame_of': ( 'storage/frames.html#frame_of',
+                                                                                                 'agentlightning_nb/storage/frames.py'),
                                                   'agentlightning_nb.storage.frames.reward_points': ( 'storage/frames.html#reward_points',
                                                                                                       'agentlightning_nb/storage/frames.py'),
                                                   'agentlightning_nb.storage.frames.reward_table': ( 'storage/frames.html#reward_table',

@@ -13,6 +13,7 @@ from typing import Any
 from .datasets import Selection, export_dataset
 from .errors import need
 from .rescoring import Rescored, rescore
+from .storage import frames
 from .types import LitRollout
 from .remote.connections import is_alive, is_local, known_token, servers_folder
 from .remote.resources import ResourceCalls
@@ -57,15 +58,18 @@ class LightningClient(RolloutCalls, SpanCalls, ResourceCalls, RunCalls):
 
     def rollouts_df(self, run_id: str | None = None) -> Any:
         "A frame with one row per rollout. Needs pandas."
-        return need("pandas", "notebook").DataFrame(self._get("/tables/rollouts", of=run_id))
+        rows = self._get("/tables/rollouts", of=run_id)
+        return frames.frame_of(need("pandas", "notebook"), rows, frames.ROLLOUTS)
 
     def rewards_df(self, run_id: str | None = None) -> Any:
         "A frame with one row per rollout that has ended: step, mode, task, reward and its named parts. Needs pandas."
-        return need("pandas", "notebook").DataFrame(self._get("/tables/rewards", of=run_id))
+        rows = self._get("/tables/rewards", of=run_id)
+        return frames.frame_of(need("pandas", "notebook"), rows, frames.REWARDS)
 
     def spans_df(self, rollout_id: str | None = None) -> Any:
         "A frame with one row per span. Needs pandas."
-        return need("pandas", "notebook").DataFrame(self._get("/tables/spans", of=rollout_id))
+        rows = self._get("/tables/spans", of=rollout_id)
+        return frames.frame_of(need("pandas", "notebook"), rows, frames.SPANS)
 
 # %% ../nbs/13_client.ipynb #a591b924
 _all_ = [is_alive, is_local, known_token, servers_folder]

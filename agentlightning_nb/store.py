@@ -61,15 +61,18 @@ class LightningStore(QueueVerbs, RolloutVerbs, SpanVerbs, ResourceVerbs, RunVerb
 
     def rollouts_df(self, run_id: str | None = None) -> Any:
         "A frame with one row per rollout. Needs pandas."
-        return need("pandas", "notebook").DataFrame(self._read(lambda conn: frames.rollout_table(conn, run_id)))
+        rows = self._read(lambda conn: frames.rollout_table(conn, run_id))
+        return frames.frame_of(need("pandas", "notebook"), rows, frames.ROLLOUTS)
 
     def rewards_df(self, run_id: str | None = None) -> Any:
         "A frame with one row per rollout that has ended: step, mode, task, reward and its named parts. Needs pandas."
-        return need("pandas", "notebook").DataFrame(self._read(lambda conn: frames.reward_table(conn, run_id)))
+        rows = self._read(lambda conn: frames.reward_table(conn, run_id))
+        return frames.frame_of(need("pandas", "notebook"), rows, frames.REWARDS)
 
     def spans_df(self, rollout_id: str | None = None) -> Any:
         "A frame with one row per span. Needs pandas."
-        return need("pandas", "notebook").DataFrame(self._read(lambda conn: frames.span_table(conn, rollout_id)))
+        rows = self._read(lambda conn: frames.span_table(conn, rollout_id))
+        return frames.frame_of(need("pandas", "notebook"), rows, frames.SPANS)
 
     # what only who has the file can do
 

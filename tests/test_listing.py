@@ -133,3 +133,29 @@ def test_a_file_that_is_open_for_reading_is_searched_and_stays_as_it_was(tmp_pat
     with LightningStore(path, readonly=True) as store:
         assert store.list_rollouts(ListQuery(text="heron"))["total"] == 1
     assert not sqlite3.connect(path).execute("SELECT name FROM sqlite_master WHERE name LIKE '%words%'").fetchall()
+
+
+def test_frames_have_the_same_columns_and_types_with_and_without_rows(store):
+    pytest.importorskip("pandas")
+    frames = ("rollouts_df", "rewards_df", "spans_df")
+    empty = {name: getattr(store, name)() for name in frames}
+    at = store.start_rollout({"question": "2 + 2"}, run_id="run-1", step=3, mode="train", worker_id="w").attempt
+    call = {"prompt_token_ids": [1, 2], "response_token_ids": [3]}
+    ids = {"rollout_id": at.rollout_id, "attempt_id": at.attempt_id}
+    store.add_span(ids | {"name": "chat", "start_time": 1.0, "end_time": 1.5, "attributes": call})
+    store.finish_attempt(*ids.values(), reward=0.5, rewards={"style": 0.25})
+    store.start_rollout("no step")
+    full = {name: getattr(store, name)() for name in frames}
+    for name in frames:
+        shared = [c for c in empty[name].columns if c in full[name].columns]
+        assert set(shared) == set(empty[name].columns), name
+        typed = {c: str(t) for c, t in full[name].dtypes.items() if str(t) in ("Int64", "float64")}
+        assert {c: str(empty[name][c].dtype) for c in typed if c in shared} == {
+            c: typed[c] for c in typed if c in shared
+        }
+    rollouts, rewards, spans = (full[name].iloc[0] for name in frames)
+    assert str(full["rollouts_df"]["step"].dtype) == "Int64" and full["rollouts_df"]["step"].tolist()[0] == 3
+    assert full["rollouts_df"]["step"].isna().tolist() == [False, True]
+    assert (rollouts["attempts"], rollouts["worker_id"], rollouts["input"]) == (1, "w", {"question": "2 + 2"})
+    assert (rewards["reward"], rewards["style"], len(full["rewards_df"])) == (0.5, 0.25, 1)
+    assert (spans["prompt_tokens"], spans["response_tokens"], spans["seconds"]) == (2, 1, 0.5)
