@@ -6,6 +6,7 @@
 __all__ = ['log', 'GRPO']
 
 # %% ../../nbs/algorithms/grpo.ipynb #cf954bc8
+import contextlib
 import dataclasses
 import logging
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ from typing import Any
 
 import torch
 
+from .ahead import Ages, Ahead
 from .base import Algorithm, Run, batches
 from .learning import kept_rows, nothing_to_train, step_metrics, training_rows
-from ..engines.torch import TorchEngine
+from ..engines.base import PolicyEngine
+from ..engines.torch import Torch
 from ..errors import BadRequestError, RunError
 from ..rl.advantages import ADVANTAGES
 from ..rl.options import KL, TINY, Clip, Lora, Memory, Mismatch, Objective, Optim, one_of, within
 from ..rl.policy import Policy, one_thread
 from ..rl.tiny import make_tiny
 from ..rl.weights import load_model, with_adapter
-from ..types import LLM, ModelWeights
+from ..types import LLM, LitRollout, ModelWeights
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class GRPO(Algorithm):
     lora: Lora | None = None
     optim: Optim = Optim()
     memory: Memory = Memory()
+    engine: Any = None  # who samples: Torch(...) in this kernel, VLLM(...) beside it; None is the model itself, in turn with its updates
+    staleness: int = 0  # versions that a sample may be behind: up to so many batches are collected while an update runs
 
     def __post_init__(self) -> None:
         if not self.advantage.startswith("verl:"):
@@ -89,40 +94,60 @@ class GRPO(Algorithm):
         model, tokenizer = self._load(kept.get("checkpoint"))
         with one_thread(sum(p.numel() for p in model.parameters()) < TINY):
             policy = self.policy(model, tokenizer, kept.get("checkpoint"))
-            engine = TorchEngine(policy.model, tokenizer, name=self.name, max_tokens=self.max_tokens, seed=self.seed)
-            engine.start()
+            who = self.engine or Torch(copy=self.staleness > 0)
+            engine = who.open(policy.model, tokenizer, name=self.name, max_tokens=self.max_tokens, seed=self.seed)
+            if self.staleness and getattr(engine, "model", None) is policy.model:
+                engine.close()
+                raise BadRequestError(
+                    "GRPO: staleness needs an engine with weights of its own, such as engine=Torch(copy=True)."
+                )
             run.serve(engine)
             self._train(run, policy, engine, kept.get("step", 0))
 
-    def _train(self, run: Run, policy: Policy, engine: TorchEngine, start: int) -> None:
-        every = batches(run.tasks, self.batch_size, self.seed, start)
+    def _train(self, run: Run, policy: Policy, engine: PolicyEngine, start: int) -> None:
+        every, ages = batches(run.tasks, self.batch_size, self.seed, start), Ages(self.staleness)
+        sampling = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         if start == 0:
             self._publish(run, policy, engine, 0, keep=True)
             self._evaluate(run, 0)
-        for step in range(start, self.max_steps):
-            if run.stopping:
-                return
-            sampling = {"temperature": self.temperature, "max_tokens": self.max_tokens}
-            rollouts = run.collect(next(every), n=self.n, step=step, sampling=sampling, seed=self.seed)
-            told = step_metrics(rollouts)
-            rows = training_rows(rollouts, advantage=self.advantage, credit=self.credit, agents=self.trained_agents)
-            if problem := nothing_to_train(rollouts, rows, self.trained_agents):
-                raise RunError(problem)
-            with engine.paused():
-                told |= policy.update(rows, rate=self.rate(step))
-            done = step + 1
-            due = done % self.eval_every == 0 or done == self.max_steps or run.stopping
-            self._publish(run, policy, engine, done, keep=due)
-            run.record_rows(step, kept_rows(rows, policy))
-            run.log(step, **told)
-            if due and self._evaluate(run, done):
-                return
+        engine.push(policy.model, run.version)
+        ages.born[run.version] = start
+
+        def collected(step: int) -> list[LitRollout]:
+            return run.collect(next(every), n=self.n, step=step, sampling=sampling, seed=self.seed)
+
+        with Ahead(collected, range(start, self.max_steps), self.staleness) as ahead:
+            for step in range(start, self.max_steps):
+                if run.stopping or self._step(run, policy, engine, ages, step, ahead.take(step)):
+                    return
+
+    def _step(
+        self, run: Run, policy: Policy, engine: PolicyEngine, ages: Ages, step: int, rollouts: list[LitRollout]
+    ) -> bool:
+        "Train on the rollouts of a step; True when that was enough."
+        told = step_metrics(rollouts)
+        rows = training_rows(rollouts, advantage=self.advantage, credit=self.credit, agents=self.trained_agents)
+        if problem := nothing_to_train(rollouts, rows, self.trained_agents):
+            raise RunError(problem)
+        young, stale = ages.sort(rows, step)
+        own = getattr(engine, "model", None) is policy.model
+        with engine.paused() if own else contextlib.nullcontext():
+            told |= policy.update(young, rate=self.rate(step)) | ages.metrics(rows, step)
+        done = step + 1
+        due = done % self.eval_every == 0 or done == self.max_steps or run.stopping
+        self._publish(run, policy, engine, done, keep=due)
+        ages.born[run.version] = done
+        late = {id(r) for r in stale}
+        kept = zip(rows, kept_rows(rows, policy), strict=True)
+        run.record_rows(step, [r | ({"dropped": "stale"} if id(row) in late else {}) for row, r in kept])
+        run.log(step, **told)
+        return due and self._evaluate(run, done)
 
     def rate(self, step: int) -> float:
         "The share of the learning rates at this step."
         return 1.0 - (1.0 - self.lr_end) * step / self.max_steps
 
-    def _publish(self, run: Run, policy: Policy, engine: TorchEngine, done: int, *, keep: bool) -> None:
+    def _publish(self, run: Run, policy: Policy, engine: PolicyEngine, done: int, *, keep: bool) -> None:
         "Make the weights the latest version; with `keep` write them, and where the run stands, to its folder."
         path = policy.save(self._folder(run) / f"step-{done:05d}") if keep else None
         weights = {
@@ -132,14 +157,17 @@ class GRPO(Algorithm):
         }
         has_model = any(isinstance(r, LLM) for r in run.resources.values())
         models = {} if has_model else {"llm": LLM(self.name)}
-        engine.version = run.publish({**run.resources, **models, **weights}, note=f"GRPO step {done}")
+        version = run.publish({**run.resources, **models, **weights}, note=f"GRPO step {done}")
+        engine.push(policy.model, version)
         if path is not None:
             run.checkpoint({"step": done, "checkpoint": str(path), "options": self.options()})
 
     def options(self) -> dict[str, Any]:
-        "What was chosen, as JSON: all but the model and its tokenizer."
+        "What was chosen, as JSON: all but the model, its tokenizer and who samples."
         chosen = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("model", "tokenizer")
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("model", "tokenizer", "engine")
         }
         return {n: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for n, v in chosen.items()}
 
