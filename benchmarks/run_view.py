@@ -1,4 +1,4 @@
-"""What a run's view costs at size: 100,000 rollouts and 1,000,000 spans in one file.
+"""What the view of a run, the table of rollouts and the search in them cost at size: 100,000 rollouts and 1,000,000 spans in one file.
 
 python benchmarks/run_view.py
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlightning_nb.store import LightningStore
+from agentlightning_nb.views.listing import rollouts_view
 from agentlightning_nb.views.runs import look, run_told, run_view, runs_view
 
 METRICS = [
@@ -85,6 +86,19 @@ def best_ms(call: Callable[[], Any], times: int = 5) -> float:
     return min(found)
 
 
+def search(store: LightningStore) -> None:
+    "A first search, how long it is until all is read, and searches after that."
+    began = time.perf_counter()
+    found = rollouts_view(store, text="yyyy")
+    print(f"| a first search, which has covered some of it | {1000 * (time.perf_counter() - began):.1f} |")
+    while any("so far" in said for said in found["says"]) and time.perf_counter() - began < 300:
+        time.sleep(0.5)
+        found = rollouts_view(store, text="yyyy")
+    print(f"| until all words are read, on a thread | {1000 * (time.perf_counter() - began):.0f} |")
+    for name, words in (("a word that all rollouts have", "yyyy"), ("a word that one has", "nothing")):
+        print(f"| a search after that: {name} | {best_ms(lambda words=words: rollouts_view(store, text=words)):.1f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=400)
@@ -108,9 +122,19 @@ def main() -> None:
                 "computing what is shown": lambda: run_told(before, now=time.time(), metrics=told["metrics"]),
                 "the list of runs": lambda: runs_view(store),
             }
+            after = {"after": str(total // 2)}
+            cases |= {
+                "the table of rollouts, first page": lambda: rollouts_view(store),
+                "a page from its middle": lambda: rollouts_view(store, **after),
+                "of one run": lambda: rollouts_view(store, run_id="run-1"),
+                "best first": lambda: rollouts_view(store, sort="best"),
+                "the thousandth page, skipping": lambda: rollouts_view(store, start=50 * (total // 100)),
+                "by a part of an id": lambda: rollouts_view(store, id_contains="0039"),
+            }
             print("| what | ms |\n|---|---|")
             for name, call in cases.items():
                 print(f"| {name} | {best_ms(call):.1f} |")
+            search(store)
             print(f"\n{len(json.dumps(told)) / 1000:.0f} kB are sent to draw it the first time.")
 
 
