@@ -65,3 +65,25 @@ def test_the_core_installs_alone_and_small(built, tmp_path):
     grown = size() - empty
     subprocess.run([python, "-m", "agentlightning_nb.cli", "--help"], check=True, timeout=60, cwd=tmp_path)
     assert grown < CORE_LIMIT_MB, f"the core takes {grown:.0f} MB"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
+def test_the_extra_gpu_resolves(python, tmp_path):
+    uv = Path(sys.executable).parent / "uv"
+    if not uv.exists():
+        pytest.skip("uv is not installed")
+    asked = settings()["requirements"].split() + settings()["gpu_requirements"].split()
+    (tmp_path / "asked.in").write_text("\n".join(asked).replace(";sys_platform", "; sys_platform"), encoding="utf-8")
+    command = [uv, "pip", "compile", "-q", "--python-version", python, "--python-platform", "x86_64-manylinux_2_28"]
+    done = subprocess.run([*command, tmp_path / "asked.in"], capture_output=True, text=True, timeout=300)
+    if done.returncode and any(
+        word in done.stderr for word in ("dns error", "connect", "timed out", "Failed to fetch")
+    ):
+        pytest.skip("no network")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = dict(
+        line.split(";")[0].strip().split("==") for line in done.stdout.splitlines() if "==" in line and "#" not in line
+    )
+    assert found["verl"] == "0.9.1" and found["ray"].startswith("2.") and "vllm" in found and "transferqueue" in found

@@ -101,7 +101,7 @@ def test_versions_and_rows_are_on_record(trained):
     assert len(set(sampled.values())) == STEPS
     for row, *_ in held:  # what the server said of its weights is the version the rollout ran under
         assert row.row.policy_version in sampled.values()
-    rows = trainer.store.query_training_rows(run.run_id)
+    rows = trainer.store.query_training_rows(run_id=run.run_id)
     assert {r.step for r in rows} == set(range(STEPS)) and any(r.advantage for r in rows)
 
 

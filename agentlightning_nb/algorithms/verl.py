@@ -229,7 +229,6 @@ class VERL(Algorithm):
             "trainer.save_freq": -1,
             "trainer.val_before_train": False,
             "trainer.default_local_dir": str(folder),
-            "trainer.max_actor_ckpt_to_keep": 2,
             "trainer.resume_mode": "resume_path" if checkpoint else "disable",
             "trainer.resume_from_path": checkpoint,
             "reward.num_workers": 1,

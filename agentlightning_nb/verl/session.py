@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -142,11 +143,13 @@ class Session:
         trainer.agent_loop_manager.groups = groups
         trainer.global_steps, trainer.timing_raw = self.step + 1, {}
         need("verl.utils.skip", "gpu").SkipManager.set_step(trainer.global_steps)
+        since = time.perf_counter()
         trainer.on_step_begin()
         batch = trainer.step(metrics, trainer.timing_raw)
         trainer.on_step_end()
         self.synced = trainer.global_steps
         metrics |= trainer._consume_sync_metrics()
+        trainer.timing_raw["step"] = time.perf_counter() - since
         trainer._compute_metrics(batch, metrics, trainer.timing_raw, global_steps=trainer.global_steps, epoch=0)
         seen = self._seen(batch)
         self._queue.kv_clear(keys=batch.keys, partition_id=batch.partition_id)

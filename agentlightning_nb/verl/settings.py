@@ -73,8 +73,10 @@ def check_name(config: Any, path: str) -> None:
     for i, part in enumerate(parts):
         if omega.is_config(node) and part in node:
             node = node[part] if not omega.is_missing(node, part) else None
+            if node is None:  # nothing there yet: what belongs into it only verl knows
+                return
             continue
-        if omega.is_config(node) and i == len(parts) - 1 and part in _fields(node):
+        if omega.is_config(node) and part in _fields(node):
             return
         names = all_names(config)
         near = difflib.get_close_matches(path, names, 3) or [n for n in names if n.rpartition(".")[2] == parts[-1]][:3]
