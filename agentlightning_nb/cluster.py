@@ -33,7 +33,7 @@ def begin_ray(
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     joined = address or os.environ.get("RAY_ADDRESS")
-    given = {"address": joined} if joined else {"include_dashboard": False}
+    given = {"address": joined} if joined else {"address": "local", "include_dashboard": False}
     try:
         ray.init(
             log_to_driver=False,

@@ -22,7 +22,10 @@ _ROLLOUT = "actor_rollout_ref.rollout."
 SETTINGS: dict[str, Any] = {
     "trainer.device": "cpu",
     "actor_rollout_ref.actor.fsdp_config.model_dtype": "fp32",
-    **{f"actor_rollout_ref.actor.fsdp_config.mixed_precision.{of}_dtype": "fp32" for of in ("param", "reduce", "buffer")},
+    **{
+        f"actor_rollout_ref.actor.fsdp_config.mixed_precision.{of}_dtype": "fp32"
+        for of in ("param", "reduce", "buffer")
+    },
     "actor_rollout_ref.model.use_remove_padding": False,
     "actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
     _ROLLOUT + "dtype": "float32",
