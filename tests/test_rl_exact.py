@@ -114,13 +114,14 @@ def some_rows(policy):
 def as_trl_has_it(rows, pad):
     "The rows as TRL's trainer pads them: prompts on the left, answers on the right."
     first = [r.mask.index(1) for r in rows]
-    prompt = lambda values, fill: torch.tensor(  # noqa: E731
-        [[fill] * (max(first) - n) + list(v[:n]) for v, n in zip(values, first, strict=True)]
-    )
     longest = max(sum(r.mask) for r in rows)
-    answer = lambda values, fill: torch.tensor(  # noqa: E731
-        [list(v[n:]) + [fill] * (longest - len(v) + n) for v, n in zip(values, first, strict=True)]
-    )
+
+    def prompt(values, fill):
+        return torch.tensor([[fill] * (max(first) - n) + list(v[:n]) for v, n in zip(values, first, strict=True)])
+
+    def answer(values, fill):
+        return torch.tensor([list(v[n:]) + [fill] * (longest - len(v) + n) for v, n in zip(values, first, strict=True)])
+
     mask = answer([r.mask for r in rows], 0)
     return {
         "prompt_ids": prompt([r.token_ids for r in rows], pad),
@@ -190,7 +191,9 @@ def test_an_estimator_and_a_loss_of_verl_are_found_by_name(tokenizer):
 
     groups, rewards = BATCH["groups"], BATCH["rewards"]
     for name in ("rloo", "opo", "grpo_passk"):
-        assert estimated(f"verl:{name}", rewards, groups, LENGTHS) == pytest.approx(JUDGED["advantages"][name], abs=1e-5)
+        assert estimated(f"verl:{name}", rewards, groups, LENGTHS) == pytest.approx(
+            JUDGED["advantages"][name], abs=1e-5
+        )
     with pytest.raises(BadRequestError, match="verl has no advantage named 'nonsense'"):
         estimated("verl:nonsense", rewards, groups, LENGTHS)
 

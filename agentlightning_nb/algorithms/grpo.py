@@ -91,7 +91,7 @@ class GRPO(Algorithm):
         self._check()
         run.plan(self.max_steps)
         kept = run.state or {}
-        model, tokenizer = self._load(kept.get("checkpoint"))
+        model, tokenizer = self.load(kept.get("checkpoint"))
         with one_thread(sum(p.numel() for p in model.parameters()) < TINY):
             policy = self.policy(model, tokenizer, kept.get("checkpoint"))
             who = self.engine or Torch(copy=self.staleness > 0)
@@ -185,7 +185,7 @@ class GRPO(Algorithm):
         log.info("Validation after %d steps: %.3f", done, fmean(rewards))
         return self.stop_at is not None and fmean(rewards) >= self.stop_at
 
-    def _load(self, checkpoint: str | None) -> tuple[Any, Any]:
+    def load(self, checkpoint: str | None) -> tuple[Any, Any]:
         "The model to train, on its device; from a checkpoint when there is one."
         if checkpoint is None and self.model == "tiny":
             model, tokenizer = make_tiny(seed=self.seed)

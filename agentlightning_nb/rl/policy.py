@@ -185,15 +185,15 @@ class Policy:
     def _backward(self, rows: Sequence[TrainingRow], counts: Counts, old: Mapping[int, Tensor] | None) -> Sums:
         "Gradients of one micro-batch, normalised by what the whole step counts; sums for the metrics."
         o, b = self.objective, self.batch(rows)
+        reference = self._reference_logprobs(b) if o.kl.weight else None
         with self._training():
             logp, entropy = self.scorer(b)
-        now = logp.detach()
-        before = now if old is None else torch.cat([old[id(r)] for r in rows])
-        against = b.behaviour if o.mismatch.how == "ratio" else before
-        reference = self._reference_logprobs(b) if o.kl.weight else None
-        t = Tokens(logp, against, b.behaviour, b.advantage, b.row, len(rows), b.keep, entropy, reference)
-        loss, clipped, divergence = (registered_terms if o.loss.startswith("verl:") else terms)(t, o, counts)
-        loss.backward()
+            now = logp.detach()
+            before = now if old is None else torch.cat([old[id(r)] for r in rows])
+            against = b.behaviour if o.mismatch.how == "ratio" else before
+            t = Tokens(logp, against, b.behaviour, b.advantage, b.row, len(rows), b.keep, entropy, reference)
+            loss, clipped, divergence = (registered_terms if o.loss.startswith("verl:") else terms)(t, o, counts)
+            loss.backward()
         self.seen |= dict(zip(map(id, rows), (part.tolist() for part in now.cpu().split(b.sampled)), strict=True))
         gap = now - b.behaviour
         ratio = gap.clamp(-20.0, 20.0).exp()

@@ -48,10 +48,17 @@ def load_model(model: Any, tokenizer: Any = None, *, dtype: str = "auto", device
             tokenizer = tokenizer or AutoTokenizer.from_pretrained(model)
             if (Path(model) / ADAPTER).exists():
                 return _load_adapter(Path(model), dtype, device), tokenizer
-            loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+            loaded = _aligned(AutoModelForCausalLM.from_pretrained(model, dtype=dtype))
             return (loaded if device is None else loaded.to(device)), tokenizer
     except OSError as e:
         raise BadRequestError(f"No model at {str(model)!r}: {str(e).splitlines()[0]}") from e
+
+
+def _aligned(model: Any) -> Any:
+    "The model with its weights copied out of the file's memory: where they begin there decides in the last bit what a product is."
+    for p in model.parameters():
+        p.data = p.data.clone()
+    return model
 
 
 def _load_adapter(folder: Path, dtype: str, device: str | None) -> Any:
@@ -59,7 +66,7 @@ def _load_adapter(folder: Path, dtype: str, device: str | None) -> Any:
     name = json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
     beside = folder.parent / BASE
     base = AutoModelForCausalLM.from_pretrained(beside if name == BASE else name, dtype=dtype)
-    model = peft.PeftModel.from_pretrained(base, folder, is_trainable=True)
+    model = _aligned(peft.PeftModel.from_pretrained(base, folder, is_trainable=True))
     return model if device is None else model.to(device)
 
 # %% ../../nbs/rl/weights.ipynb #e8ca760f

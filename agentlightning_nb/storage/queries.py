@@ -6,13 +6,14 @@
 __all__ = ['SPAN_ORDERS', 'Where', 'any_of', 'equal', 'contains', 'combined', 'both', 'page', 'SpanQuery', 'triplets']
 
 # %% ../../nbs/storage/queries.ipynb #6ff4cae1
+import bisect
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import BadRequestError
-from .spans import SELECT_SPAN, triplet_of
+from .spans import REWARD_SPANS, SELECT_SPAN, triplet_of
 from ..types import PaginatedResult, Triplet
 
 # %% ../../nbs/storage/queries.ipynb #68629f9b
@@ -146,13 +147,16 @@ class SpanQuery(NamedTuple):
 
 # %% ../../nbs/storage/queries.ipynb #5fe7cc37
 def triplets(conn: sqlite3.Connection, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
-    """The triplets of each rollout's last attempt in order of calling; the rollout's reward stands on the last one.
+    """The triplets of each rollout's last attempt in order of calling. The rollout's reward stands on the last one, what was emitted between
+    two calls on the former; the agent is who called, or the nearest around the call that has a name.
 
     A span with an emitter (`rest`) that tells the very tokens of one without repeats what the proxy has recorded."""
     found: dict[str, list[Triplet]] = {rollout_id: [] for rollout_id in rollout_ids}
     rewards: dict[str, float | None] = {}
+    starts: dict[str, list[float]] = {}
+    nested: list[tuple[str, int, str, str]] = []  # rollout, place, attempt, parent of a call inside another span
     rows = conn.execute(
-        """SELECT r.rollout_id, r.reward, s.span_id, s.prompt_token_ids, s.response_token_ids, s.response_logprobs, s.call
+        """SELECT r.rollout_id, r.reward, s.start_time, s.attempt_id, s.parent_id, s.span_id, s.prompt_token_ids, s.response_token_ids, s.response_logprobs, s.call
            FROM json_each(?) j JOIN rollout r ON r.rollout_id = j.value JOIN span s ON s.attempt_id = r.attempt_id
            WHERE s.response_token_ids IS NOT NULL AND (s.rest IS NULL OR NOT EXISTS (SELECT 1 FROM span o
                WHERE o.attempt_id = s.attempt_id AND o.rest IS NULL AND o.response_token_ids = s.response_token_ids
@@ -160,10 +164,48 @@ def triplets(conn: sqlite3.Connection, rollout_ids: Sequence[str]) -> dict[str, 
            ORDER BY s.start_time, s.sequence_id""",
         (_json_list(rollout_ids),),
     )
-    for rollout_id, reward, *columns in rows.fetchall():
-        found[rollout_id].append(triplet_of(columns))
+    for rollout_id, reward, start, attempt_id, parent_id, *columns in rows.fetchall():
+        triplet = triplet_of(columns)
+        if parent_id is not None and not triplet.agent:
+            nested.append((rollout_id, len(found[rollout_id]), attempt_id, parent_id))
+        found[rollout_id].append(triplet)
+        starts.setdefault(rollout_id, []).append(start)
         rewards[rollout_id] = reward
+    for rollout_id, place, agent in _callers(conn, nested):
+        found[rollout_id][place] = found[rollout_id][place]._replace(agent=agent)
+    for rollout_id, at, value in _emitted(conn, [i for i, times in starts.items() if len(times) > 1]):
+        if (place := bisect.bisect_right(starts[rollout_id], at) - 1) >= 0:
+            found[rollout_id][place] = found[rollout_id][place]._replace(reward=value)
     for rollout_id, calls in found.items():
         if calls:
             calls[-1] = calls[-1]._replace(reward=rewards[rollout_id])
     return found
+
+
+def _emitted(conn: sqlite3.Connection, rollout_ids: Sequence[str]) -> list[tuple[str, float, float]]:
+    "Rollout, time and value of each reward that was emitted in their last attempts, oldest first."
+    marks = ", ".join("?" * len(REWARD_SPANS))
+    return conn.execute(
+        f"""SELECT r.rollout_id, s.start_time, json_extract(s.attributes, '$."agentlightning.reward.0.value"') AS value
+           FROM json_each(?) j JOIN rollout r ON r.rollout_id = j.value JOIN span s ON s.attempt_id = r.attempt_id
+           WHERE s.name IN ({marks}) AND value IS NOT NULL ORDER BY s.start_time, s.sequence_id""",
+        (_json_list(rollout_ids), *sorted(REWARD_SPANS)),
+    ).fetchall()
+
+
+def _callers(conn: sqlite3.Connection, nested: Sequence[tuple[str, int, str, str]]) -> Iterator[tuple[str, int, str]]:
+    "Rollout, place and agent of the calls that stand inside a span of an agent with a name."
+    attempts = sorted({attempt_id for _, _, attempt_id, _ in nested})
+    rows = conn.execute(
+        """SELECT attempt_id, span_id, parent_id, json_extract(attributes, '$."gen_ai.agent.name"') FROM span
+           WHERE attempt_id IN (SELECT value FROM json_each(?))""",
+        (_json_list(attempts),),
+    )
+    spans = {(attempt_id, span_id): (parent, agent) for attempt_id, span_id, parent, agent in rows} if nested else {}
+    for rollout_id, place, attempt_id, span_id in nested:
+        seen, agent = set(), None
+        while span_id and not agent and span_id not in seen:
+            seen.add(span_id)
+            span_id, agent = spans.get((attempt_id, span_id), (None, None))
+        if agent:
+            yield rollout_id, place, str(agent)
