@@ -344,7 +344,7 @@ def test_what_is_taken_counts_when_the_store_fails(server, attempt, monkeypatch)
     def full(*args, **kwargs):
         raise StoreError("The disk is full.")
 
-    monkeypatch.setattr(server.store, "submit", full)
+    monkeypatch.setattr(server.store, "submit_to", full)
     body = json.dumps(request(span(), rollout_id=attempt[0], attempt_id=attempt[1])).encode()
     status, told = post(server, body)
     assert status == 503 and json.loads(told)["message"] == "The disk is full."

@@ -5,7 +5,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlightning_nb.conventions.calls import at_last, can_wait, normalised
+from agentlightning_nb.conventions.calls import normalised
+from agentlightning_nb.conventions.waiting import at_last, can_wait
 from agentlightning_nb.storage.incoming import arrived, as_told, incoming_of
 from agentlightning_nb.storage.rows import to_json
 from agentlightning_nb.storage.spans import span_of, span_row, span_text

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from ..errors import BadRequestError, NotFoundError, TooLargeError
 from .bodies import NO_ROLLOUT, ROLLOUT_ID, media_type_of, unpacked
-from ..conventions.calls import can_wait, normalised
+from ..conventions.calls import normalised
+from ..conventions.waiting import can_wait
 from .wire import Encoding, integer, parsed
 from ..storage.incoming import Incoming, incoming_of
 from ..storage.rows import to_json

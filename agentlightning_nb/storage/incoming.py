@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from pydantic_core import to_json as record_json
 
-from ..conventions.calls import can_wait, normalised
+from ..conventions.calls import normalised
+from ..conventions.waiting import can_wait
 from ..errors import BadRequestError
 from .rows import as_record, to_json
 from .spans import AS_SENT, RECEIVED, REWARD_SPANS, span_of, span_reward, span_row

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..conventions.calls import at_last
+from ..conventions.waiting import at_last
 from .rows import from_json, to_json
 from ..types import Span, Triplet, check_reward
 

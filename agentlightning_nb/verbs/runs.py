@@ -6,14 +6,13 @@
 __all__ = ['RunVerbs']
 
 # %% ../../nbs/verbs/runs.ipynb #825642ba
-from ..storage import verdicts
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import BadRequestError, NotFoundError
-from ..storage import frames, queries, rows, sums, training
+from ..storage import frames, queries, rows, sums, training, verdicts
 from ..storage import annotations as notes
 from ..storage.queries import combined, equal
 from ..storage.writer import Op, Turn
