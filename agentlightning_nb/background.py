@@ -209,7 +209,7 @@ class ServerThread(threading.Thread):
                 log.warning("The server on port %s does not stop.", self.port)
 
 # %% ../nbs/10_background.ipynb #bae7cce9
-def share_the_interpreter(interval_s: float = 0.0005) -> None:
+def share_the_interpreter(interval_s: float = 0.0002) -> None:
     "Let threads take turns at least this often: what a busy cell costs every request on a server thread."
     if sys.getswitchinterval() > interval_s:
         sys.setswitchinterval(interval_s)

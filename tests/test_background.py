@@ -123,4 +123,4 @@ def test_a_server_runs_beside_a_running_event_loop():
 
 def test_requests_share_the_interpreter_with_a_busy_thread():
     with BackgroundServer(hello):
-        assert sys.getswitchinterval() <= 0.0005
+        assert sys.getswitchinterval() <= 0.0002
