@@ -615,7 +615,7 @@ def test_worker_start_says_in_one_line_that_the_token_is_wrong(tmp_path, server)
 @POSIX
 def test_a_short_soak_accounts_for_every_rollout_once(tmp_path):
     soak = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "soak.py"))["soak"]
-    told = soak(tmp_path, seconds=6.0, seed=1, n_workers=2, pause_s=0.6)
+    told = soak(tmp_path, seconds=6.0, seed=1, n_workers=2, pause_s=0.6, least=3)
     assert told["problems"] == [] and told["attempts"]["succeeded"] == told["rollouts"] >= 50
     assert sum(told["strikes"].values()) >= 3
 
