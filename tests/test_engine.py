@@ -6,6 +6,7 @@ import threading
 import time
 from copy import deepcopy
 
+import openai
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,6 +16,9 @@ from agentlightning_nb.engines.requests import ContextLengthError  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
 from agentlightning_nb.errors import BadRequestError, ServerError  # noqa: E402
 from agentlightning_nb.rl.tiny import TOOLS, make_model, make_tokenizer  # noqa: E402
+from agentlightning_nb.server import AgentLightningServer  # noqa: E402
+from agentlightning_nb.store import LightningStore  # noqa: E402
+from agentlightning_nb.types import LLM  # noqa: E402
 
 TOKENIZER = make_tokenizer()
 ASKED = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "max_tokens": 12}
@@ -403,3 +407,29 @@ def speak(engine, ids):
         return whole(torch.full_like(scores, -1e9).scatter(1, place[:, None], 0.0), batch)
 
     engine.sampler._draw = forced
+
+
+# behind the proxy
+
+
+def test_the_proxy_serves_completions_and_a_prompt_too_long_is_openais_error(engine):
+    with LightningStore() as store, AgentLightningServer(store, upstream=engine, token="t") as server:
+        version = store.add_resources({"llm": LLM("policy", sampling={"max_tokens": 3})})
+
+        def attempt():
+            claimed = store.start_rollout("x", resources_id=version.resources_id)
+            url = f"{server.url}/rollout/{claimed.rollout_id}/attempt/{claimed.attempt.attempt_id}/v1"
+            return claimed.rollout_id, openai.OpenAI(base_url=url, api_key="t", max_retries=0)
+
+        rollout_id, client = attempt()
+        answer = client.completions.create(model="policy", prompt="What is", n=2)
+        assert [c.index for c in answer.choices] == [0, 1] and answer.usage.completion_tokens == 6
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="policy", messages=[{"role": "user", "content": "1 " * 300}])
+        assert caught.value.code == "context_length_exceeded" and caught.value.param == "messages"
+        (triplet,) = store.query_triplets([rollout_id])[rollout_id]
+        assert (triplet.policy_version, len(triplet.response_ids)) == ("rs-1", 3)
+
+        store.update_resources(version.resources_id, {"llm": LLM("policy", sampling={"max_tokens": 5})})
+        _, client = attempt()  # the version has new contents now
+        assert client.completions.create(model="policy", prompt="What is").usage.completion_tokens == 5

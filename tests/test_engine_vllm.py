@@ -8,18 +8,24 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
+from aiohttp import ClientSession
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from agentlightning_nb.algorithms.grpo import GRPO  # noqa: E402
 from agentlightning_nb.engines import vllm as room  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
 from agentlightning_nb.engines.vllm import VLLM, weights_of  # noqa: E402
 from agentlightning_nb.errors import ServerError  # noqa: E402
+from agentlightning_nb.litagent import rollout  # noqa: E402
 from agentlightning_nb.rl.tiny import make_model, make_tokenizer  # noqa: E402
+from agentlightning_nb.trainer import Trainer  # noqa: E402
 
 TOKENIZER = make_tokenizer()
 ASKED = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "max_tokens": 12}
@@ -45,6 +51,14 @@ def engine():
 
 def ask(engine, session=None, **options):
     return asyncio.run(asyncio.wait_for(engine.chat(ASKED | options, session=session), 200))
+
+
+@rollout
+async def talker(task, llm):
+    async with ClientSession(headers={"Authorization": f"Bearer {llm.api_key}"}) as session:
+        body = {"model": llm.model, "messages": [{"role": "user", "content": task.input}]}
+        async with session.post(f"{llm.base_url}/chat/completions", json=body | llm.sampling) as reply:
+            return float(len((await reply.json())["choices"][0]["message"]["content"]) % 3)
 
 
 def logprobs_by(model, reply, temperature=1.0):
@@ -79,6 +93,14 @@ def test_where_vllm_is_not_the_error_says_so(tmp_path):
     nowhere.chmod(0o755)
     with pytest.raises(ServerError, match="vLLM ended while it started(?s:.*)No module named vllm"):
         VLLM(python=str(nowhere)).open(make_model(TOKENIZER), TOKENIZER)
+
+
+def group_lives(group):
+    try:
+        os.killpg(group, signal.SIGCONT)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @cluster
@@ -139,7 +161,18 @@ class TestForReal:
         monkeypatch.undo()
         engine.push(sharp_model(seed=2), "rs-2")
 
+    def test_grpo_trains_what_it_samples_from(self, engine, monkeypatch):
+        monkeypatch.setattr(engine, "close", lambda: None)  # the trainer closes what it was given
+        opened = SimpleNamespace(open=lambda model, *_, **__: engine.push(model, None) or engine)
+        with Trainer(n_workers=8) as trainer:
+            made = GRPO(sharp_model(seed=3), TOKENIZER, n=4, batch_size=2, max_steps=4, engine=opened, staleness=1)
+            run = trainer.fit(talker, algorithm=made, tasks=["What is 1 + 2?", "3 + 4 = ?"], progress=False)
+        assert run.status == "succeeded" and run.step == 4 and 0 < run.latest["staleness"] <= 1
+        assert engine.version == run.version and engine.check(made.model) <= 1e-5
+        assert run.latest["logprob_gap"] < 0.2 and run.latest["grad_norm"] > 0
+
     def test_it_comes_back_with_the_current_weights_when_it_is_killed(self, engine):
+        engine.push(sharp_model(seed=2), "rs-2")
         subprocess.run(["pkill", "-KILL", "-P", str(engine.process._process.pid)], check=True)
         reply = ask(engine)
         assert engine.restarts == 1 and reply.version == "rs-2"
@@ -150,7 +183,9 @@ class TestForReal:
         engine.close()
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
-        with pytest.raises(ProcessLookupError):
-            os.killpg(guard, signal.SIGCONT)
+        deadline = time.monotonic() + 20
+        while group_lives(guard):  # the killed are still to be buried by the system
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         with pytest.raises(ServerError, match="closed"):
             ask(engine)

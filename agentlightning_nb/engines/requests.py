@@ -166,7 +166,7 @@ def requests_of(
             min(limit_tokens, context - len(ids)),
             **options,
             random=luck if seed is None else fate(seed, ids, i),
-            seed=None if seed is None else fate(seed, ids, i).getrandbits(31),
+            seed=None if seed is None else hash((seed, i, *ids)) & 0x7FFFFFFF,
         )
         for ids in prompts
         for i in range(n)

@@ -30,6 +30,7 @@ class Attempts:
         self.store, self.most = store, most
         self.local = isinstance(store, LightningStore)
         self._known: OrderedDict[tuple[str, str], Binding] = OrderedDict()
+        self._models: OrderedDict[tuple[str, int], tuple[LLM, ...]] = OrderedDict()  # of versions as they stand
         self._nobody: asyncio.Future | None = None
         self._meters = Meters()
 
@@ -60,13 +61,25 @@ class Attempts:
         return rollout
 
     async def _bound(self, rollout: Any, attempt_id: str) -> Binding:
-        update = None
-        if rollout.resources_id is not None:
-            update = await self._read("get_resources_by_id", rollout.resources_id)
-        models = tuple(r for r in (update.resources if update else {}).values() if isinstance(r, LLM))
+        models = await self._models_of(rollout.resources_id)
         sampling = (rollout.metadata or {}).get("sampling") or {}
         meter = self._meters.of(rollout.rollout_id, Allowance.of(rollout.metadata))
         return Binding(rollout.rollout_id, attempt_id, rollout.resources_id, models, sampling, meter)
+
+    async def _models_of(self, version: str | None) -> tuple[LLM, ...]:
+        "The models of a version; a group of rollouts has the same."
+        if version is None:
+            return ()
+        key = (version, self.store.replaced) if self.local else None
+        if key in self._models:
+            return self._models[key]
+        update = await self._read("get_resources_by_id", version)
+        models = tuple(r for r in (update.resources if update else {}).values() if isinstance(r, LLM))
+        if key is not None and update is not None:
+            self._models[key] = models
+            if len(self._models) > 64:
+                self._models.popitem(last=False)
+        return models
 
     async def nobody(self) -> Binding:
         "Where calls without an attempt are kept: a rollout made at the first of them, and ended with the proxy."

@@ -11,9 +11,9 @@ import os
 import sqlite3
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from queue import Empty, LifoQueue
 from typing import IO
 
 from ..errors import StoreError, StoreInUseError
@@ -110,7 +110,7 @@ class Readers:
     def __init__(self, path: str):
         self.uri = Path(path).absolute().as_uri() + "?mode=ro"
         self.path = path
-        self._idle: LifoQueue[sqlite3.Connection] = LifoQueue()
+        self._idle: deque[sqlite3.Connection] = deque()  # its pop and append need no lock
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self.closed = False
@@ -121,15 +121,15 @@ class Readers:
         if self.closed:
             raise StoreError(f"The store {self.path} is closed.")
         try:
-            conn = self._idle.get_nowait()
-        except Empty:
+            conn = self._idle.pop()
+        except IndexError:
             conn = self._open()
         try:
             yield conn
         except sqlite3.Error as e:
             raise as_store_error(e, self.path) from e
         finally:
-            self._idle.put(conn)
+            self._idle.append(conn)
 
     def _open(self) -> sqlite3.Connection:
         try:

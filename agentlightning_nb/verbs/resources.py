@@ -29,6 +29,8 @@ from .handle import Handle
 class ResourceVerbs(Handle):
     "Versions of resources, the workers that get them, and the tasks they are for."
 
+    replaced = 0  # how often a version got new contents here; what is remembered of contents looks at it
+
     def add_resources(
         self, resources: Mapping[str, Any], *, parents: Sequence[str] = (), note: str = ""
     ) -> ResourcesUpdate:
@@ -47,7 +49,9 @@ class ResourceVerbs(Handle):
                 turn, resources_id, as_resources(resources), [resources_id] if known else [], "updated" if known else ""
             )
 
-        return self._do(Op(update))
+        updated = self._do(Op(update))
+        self.replaced += 1
+        return updated
 
     def get_resources_by_id(self, resources_id: str) -> ResourcesUpdate | None:
         "The version with this id, or None."
