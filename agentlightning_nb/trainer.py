@@ -506,11 +506,15 @@ def _name_of(algorithm: Any) -> str:
 
 
 def _options_of(algorithm: Any) -> dict[str, Any]:
-    "The plain settings of an algorithm that is a dataclass."
+    "The plain settings of an algorithm that is a dataclass, those of its parts as dicts, and between which ratios it clips."
     if not is_dataclass(algorithm):
         return {}
-    values = {f.name: getattr(algorithm, f.name) for f in fields(algorithm) if f.repr}
-    return {name: v for name, v in values.items() if v is None or isinstance(v, str | int | float | bool)}
+    shown = [f.name for f in fields(algorithm) if f.repr and not f.name.endswith(("key", "secret", "password"))]
+    values = {name: getattr(algorithm, name) for name in shown}
+    plain = {name: v for name, v in values.items() if v is None or isinstance(v, str | int | float | bool)}
+    parts = {name: _options_of(v) for name, v in values.items() if is_dataclass(v)}
+    bounds = getattr(getattr(algorithm, "objective", None), "bounds", None)
+    return plain | parts | (dict(zip(("clip_low", "clip_high"), bounds, strict=True)) if bounds else {})
 
 
 def _folder_of(store: Any) -> Path:

@@ -95,7 +95,7 @@ def search(store: LightningStore) -> None:
         time.sleep(0.5)
         found = rollouts_view(store, text="yyyy")
     print(f"| until all words are read, on a thread | {1000 * (time.perf_counter() - began):.0f} |")
-    for name, words in (("a word that all rollouts have", "yyyy"), ("a word that one has", "nothing")):
+    for name, words in (("a word that all rollouts have", "yyyy"), ("a word that none has", "nothing")):
         print(f"| a search after that: {name} | {best_ms(lambda words=words: rollouts_view(store, text=words)):.1f} |")
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import threading
 import warnings
+from dataclasses import dataclass
 
 import pytest
 
+from agentlightning_nb.algorithms.base import Algorithm
 from agentlightning_nb.errors import BadRequestError, NotFoundError, RunError
 from agentlightning_nb.litagent import LitAgent, rollout
 from agentlightning_nb.store import LightningStore
@@ -253,3 +255,21 @@ def test_a_run_writes_itself_as_one_file(trainer, tmp_path, monkeypatch):
     text = run.export("run.html").read_text(encoding="utf-8")
     assert run.run_id in text and text.startswith("<!doctype html>") and 'src="http' not in text
     assert run.export().name == f"{run.run_id}.html"
+
+
+def test_a_run_records_the_settings_of_its_algorithm_and_no_key(trainer):
+    @dataclass(frozen=True)
+    class Part:
+        low: float = 0.5
+
+    @dataclass(frozen=True)
+    class Tuned(Algorithm):
+        part: Part = Part()
+        rate: float = 0.25
+        api_key: str = "sk-secret"
+
+        def run(self, run):
+            run.plan(1)
+
+    told = trainer.store.get_run(fit(trainer, algorithm=Tuned()).run_id)["config"]
+    assert told["options"] == {"rate": 0.25, "part": {"low": 0.5}} and "sk-secret" not in str(told)

@@ -64,3 +64,24 @@ def test_what_is_not_there_is_said(opened):
             answer(store, question, params)
     with pytest.raises(BadRequestError):
         answer(store, "tokens", {"rollout_id": rollout_id, "limit": 0})
+
+
+@pytest.mark.parametrize(
+    "options, bounds, clipped",
+    [
+        ({"clip_low": 0.2, "clip_high": 0.28}, [0.2, 0.28], True),
+        ({"clip_low": 0.2, "clip_high": 0.28, "loss": "gspo"}, None, None),
+        ({"clip_low": 0.2, "clip_high": 0.28, "mismatch": {"how": "tis"}}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_a_token_is_called_clipped_only_where_its_own_ratio_is_what_was_clipped(store, options, bounds, clipped):
+    store.add_run("run-1", config={"options": options})
+    at = store.start_rollout("6 * 7", run_id="run-1", step=0).attempt
+    ids = {"rollout_id": at.rollout_id, "attempt_id": at.attempt_id}
+    store.add_span(ids | {"span_id": "a", "name": "chat", "start_time": 1.0, "end_time": 2.0, "attributes": CALL})
+    row = {"rollout_id": at.rollout_id, "advantage": 1.0, "tokens": 1, "logprobs": [-0.125], "calls": ["a"]}
+    store.add_training_rows("run-1", 0, [row])
+    told = answer(store, "tokens", {"rollout_id": at.rollout_id})
+    assert (told["bounds"] and list(told["bounds"]), told["tokens"][-1][7]) == (bounds, clipped)
+    assert told["tokens"][-1][6] == pytest.approx(1.4549914)

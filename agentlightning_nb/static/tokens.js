@@ -44,7 +44,7 @@ function token_call(call, open) { // the line above a call's tokens
   if (call.kept) say(`goes on: the first ${count(call.kept)} stand above`);
   if (call.forks) say(`does not go on from the call before: ${call.forks}`, "agl-left");
   if (call.masked) say(`not trained on: ${call.masked}`, "agl-left");
-  else say(`trained in step ${call.step}, advantage ${signed(call.advantage)}`);
+  else say(`trained in step ${call.step}${call.advantage === null ? "" : `, advantage ${signed(call.advantage)}`}`);
   return head;
 }
 
