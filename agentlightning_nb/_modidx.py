@@ -1770,6 +1770,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'agentlightning_nb/instructed.py'),
                                               'agentlightning_nb.instructed.marked': ( 'instructed.html#marked',
                                                                                        'agentlightning_nb/instructed.py'),
+                                              'agentlightning_nb.instructed.nearly': ( 'instructed.html#nearly',
+                                                                                       'agentlightning_nb/instructed.py'),
                                               'agentlightning_nb.instructed.some_texts': ( 'instructed.html#some_texts',
                                                                                            'agentlightning_nb/instructed.py'),
                                               'agentlightning_nb.instructed.tool_of': ( 'instructed.html#tool_of',

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['USE', 'PLAIN', 'REFUSE', 'HURRY', 'SUMS', 'PRODUCTS', 'SENTENCES', 'SCHEMA', 'TEMPLATE', 'REWRITE', 'some_texts',
            'answer_to', 'marked', 'varied', 'lessons', 'tool_of', 'make_reader', 'make_instructed',
-           'first_instructions', 'InstructedAgent']
+           'first_instructions', 'nearly', 'InstructedAgent']
 
 # %% ../nbs/44_instructed.ipynb #9c2de857
 import random
@@ -153,6 +153,12 @@ def first_instructions() -> NamedResources:
     }
 
 
+def nearly(answer: str, expected: int | None) -> float:
+    "The grade of the demo's agent; 0.3 for the right number among other words."
+    told = grade(answer, expected)
+    return 0.3 if not told and expected is not None and re.findall(r"-?[0-9]+", answer) == [str(expected)] else told
+
+
 class InstructedAgent(CalculatorAgent):
     "Answers a question with a calculator, as its prompt and the tool's description tell it to."
 
@@ -165,7 +171,7 @@ class InstructedAgent(CalculatorAgent):
             for _ in range(self.max_turns):
                 message = await self.said(session, resources, messages)
                 if not message.get("tool_calls"):
-                    return grade(message.get("content") or "", task.input["answer"])
+                    return nearly(message.get("content") or "", task.input["answer"])
                 messages += [message, *(self.use(call) for call in message["tool_calls"])]
         return 0.0
 

@@ -26,7 +26,7 @@ GREEDY = {"temperature": 0.0, "max_tokens": 48}
 
 def searches(rollouts: int, seed: int):
     options = {"budget": Budget(rollouts=rollouts), "sampling": GREEDY, "seed": seed}
-    options["model_sampling"] = {"temperature": 1.0, "max_tokens": 96}
+    options["model_sampling"] = {"temperature": 0.8, "max_tokens": 96}
     yield "APO", APO(max_steps=50, beam_width=2, branches=4, critique=None, edit=REWRITE, **options)
     yield "GEPA", GEPA(max_steps=200, edits="all", reflection=REWRITE, **options)
 
@@ -56,7 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--rollouts", type=int, default=600)
+    parser.add_argument("--search", choices=("APO", "GEPA"), help="only this one")
+    parser.add_argument("--rollouts", type=int, default=1000)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     print("| seed | search | held-out reward before | after | rollouts | s | what it found |")
@@ -65,6 +66,8 @@ def main() -> None:
         model, tokenizer = make_instructed(seed=seed)
         with TorchEngine(model, tokenizer, name="tiny", seed=seed) as engine:
             for name, algorithm in searches(options.rollouts, seed):
+                if options.search not in (None, name):
+                    continue
                 before, after, n, took, found = one(engine, algorithm, seed)
                 words = " / ".join(found.values())
                 print(f"| {seed} | {name} | {before:.3f} | {after:.3f} | {n} | {took:.0f} | {words} |", flush=True)

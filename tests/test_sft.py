@@ -101,10 +101,8 @@ def test_labels_are_trls_own_token_for_token(tiny, tmp_path):
 
 
 def test_what_is_selected_is_shown_and_leaves_the_held_out_task_out(filled):
-    from agentlightning_nb.types import as_tasks
-
     assert len(SFT().select(filled)) == 2
-    chosen = SFT().select(filled, val_tasks=as_tasks([HELD]))
+    chosen = SFT().select(filled, val_tasks=[HELD])
     assert [c.input for c in chosen] == [TASK]
     assert "1 rollouts of 1 tasks" in repr(chosen) and "<table>" in chosen._repr_html_()
 

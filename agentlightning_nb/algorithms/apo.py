@@ -93,7 +93,8 @@ class APO(SearchOptions, Algorithm):
             for edit in self._raced(search, beam, edits, step) if self.race else edits:
                 search.mean(edit, step=step)
             pool = {c.resources_id: c for c in [*beam, *edits] if c.resources_id in search.means}
-            beam = sorted(pool.values(), key=lambda c: -search.means[c.resources_id])[: self.beam_width]
+            newest = reversed(pool.values())  # of equals the newer goes on: on a plateau the search drifts
+            beam = sorted(newest, key=lambda c: -search.means[c.resources_id])[: self.beam_width]
             search.log(step, edits=len(edits))
             waited = 0 if search.best is not before else waited + 1
             if self.patience is not None and waited >= self.patience:

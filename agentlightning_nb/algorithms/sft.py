@@ -25,7 +25,7 @@ from ..errors import BadRequestError, RunError, need
 from ..rl.policy import one_thread
 from ..rl.tiny import make_tiny
 from ..rl.weights import load_model, save_model, written_whole
-from ..types import LLM, ModelWeights
+from ..types import LLM, ModelWeights, as_tasks
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +139,8 @@ def fine_tune(
         adapter = need("peft", "sft").LoraConfig(
             r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
         )
+    known = trl.SFTConfig.__dataclass_fields__  # newer transformers have another name for it
+    saving = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     with tempfile.TemporaryDirectory() as folder:
         options = trl.SFTConfig(
             output_dir=folder,
@@ -151,7 +153,7 @@ def fine_tune(
             save_strategy="no",
             logging_steps=1,
             disable_tqdm=True,
-            gradient_checkpointing=False,
+            **{saving: False},
             bf16=False,
             use_cpu=model.device.type == "cpu",
         )
@@ -200,7 +202,7 @@ class SFT(Algorithm):
 
     def select(self, store: Any, *, val_tasks: Sequence[Any] = ()) -> Selected:
         "The rollouts that would be trained on, to look at before; displays as a table."
-        return Selected(choose(store, self.selection, apart=val_tasks))
+        return Selected(choose(store, self.selection, apart=as_tasks(val_tasks)))
 
     def run(self, run: Run) -> None:
         "Serve, evaluate, sample, choose, train, publish, evaluate."
