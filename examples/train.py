@@ -72,7 +72,7 @@ def train_prompt(
     first = example.resources(model)
     tasks = [example.tasks(20 if small else 40, seed=seed) for seed in (1, 3)]
     with Trainer(n_workers=8, upstream=endpoint or example.simulated(), store=store) as trainer:
-        algorithm = example.search(model, small=small)
+        algorithm = example.prompt_search(model, small=small)
         run = trainer.fit(example.agent, algorithm=algorithm, tasks=tasks[0], val_tasks=tasks[1], resources=first)
         return tuple(mean_reward(trainer, example, small, r) for r in (first, run.best_resources))
 
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     if given.endpoint and not given.model:
         parser.error("--endpoint needs --model, the name of a model there")
     example, store = load(given.name), given.store or f"{given.name}.db"
-    if hasattr(example, "search"):
+    if hasattr(example, "prompt_search"):
         model = given.model if given.endpoint else example.simulated().name
         before, after = train_prompt(example, endpoint=given.endpoint, model=model, small=given.small, store=store)
     elif given.endpoint:
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
         return print(f"Mean reward of {given.model} on held-out tasks: {reward:.2f}")
     else:
         before, after = train_weights(example, model=given.model, steps=given.steps, small=given.small, store=store)
-    simulated = " The model is SIMULATED." if hasattr(example, "search") and not given.endpoint else ""
+    simulated = " The model is SIMULATED." if hasattr(example, "prompt_search") and not given.endpoint else ""
     print(f"Mean reward on held-out tasks: {before:.2f} before, {after:.2f} after.{simulated} The run is in {store}.")
 
 

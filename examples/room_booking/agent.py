@@ -40,7 +40,7 @@ def resources(model: str) -> dict:
     return {"system": system, "book": ToolDefinition("book", "Book a room.", parameters), "llm": LLM(model)}
 
 
-def search(model: str, *, small: bool = False) -> APO:
+def prompt_search(model: str, *, small: bool = False) -> APO:
     "How it is searched; the same model works and writes."
     return APO(
         model=model,
