@@ -118,7 +118,10 @@ def test_a_run_is_seen_to_learn_in_jupyterlab(browser, tmp_path):
         page.wait_for_function("() => /succeeded · step 12/.test(document.querySelector('.agl-text')?.textContent)")
         assert page.locator("polyline.agl-train").first.get_attribute("points").count(",") == 12
         assert page.get_by_role("button", name="stop").count() == 0
-        assert "onerror" in notebook.page.locator(".jp-RenderedHTMLCommon").last.inner_text()
+        opened = (
+            page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea")
+        )  # the rollout shows itself in the inspector
+        opened.get_by_text("No model call was recorded").wait_for()
         assert page.locator(".jp-Notebook img").count() == 0
         assert notebook.failures() == [] and notebook.errors == [] and notebook.elsewhere == [], text.inner_text()
         page.screenshot(path=SHOTS / "lab-done.png")
