@@ -364,8 +364,9 @@ class TrainingRun:
 
     def log(self, step: int, **metrics: float) -> None:
         "Keep metrics of a finished step."
-        self.latest = {name: float(value) for name, value in metrics.items()}
-        self.store.add_metrics(self.run_id, step, self.latest)
+        told = {name: float(value) for name, value in metrics.items()}
+        self.latest = told if step + 1 > self.step else self.latest | told
+        self.store.add_metrics(self.run_id, step, told)
         self.step = max(self.step, step + 1)
         self._tell()
 

@@ -43,6 +43,7 @@ class Run(Protocol):
     resources: NamedResources  # of the latest version
     version: str  # its resources_id
     state: dict[str, Any] | None  # what `checkpoint` kept last, when this run is resumed
+    best_resources: NamedResources  # of the version with the highest mean reward, on validation tasks if there are any
 
     @property
     def stopping(self) -> bool:

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .curriculum import Curriculum
 from .grpo import GRPO
-from .learning import training_rows
+from .validation import Validation
 from ..errors import BadRequestError, NotFoundError
 from ..rl.options import KL, TINY, Clip, Lora, Memory, Mismatch, Optim
 from ..rl.policy import one_thread
 from ..rl.rows import TrainingRow
+from ..rl.shaping import Rewards
 from ..types import AgentLightningTask, LitRollout
 
 # %% ../../nbs/algorithms/replay.ipynb #17985148
 RECORDS = {"clip": Clip, "kl": KL, "mismatch": Mismatch, "lora": Lora, "optim": Optim, "memory": Memory}
+RECORDS |= {"rewards": Rewards, "curriculum": Curriculum, "validation": Validation}
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,13 @@ def stored_rows(store: Any, run_id: str, step: int, algorithm: GRPO) -> list[Tra
             rollout_id=r.rollout_id,
             group_id=r.group_id,
             final_reward=r.reward,
+            rewards=dict(r.attempt.rewards),
             status=r.status,
             task=AgentLightningTask(),
         ).reading(list, lambda i=r.rollout_id: triplets[i])
         for r in found
     ]
-    rows = training_rows(
-        rollouts, advantage=algorithm.advantage, credit=algorithm.credit, agents=algorithm.trained_agents
-    )
+    rows = algorithm.rows(rollouts)
     kept = [r.dropped for r in store.query_training_rows(run_id=run_id, step=step)]
     return rows if len(kept) != len(rows) else [r for r, why in zip(rows, kept, strict=True) if why != "stale"]
 
