@@ -124,7 +124,8 @@ class Asker:
     ) -> list[Told]:
         gate, named = asyncio.Semaphore(concurrency), model if isinstance(model, LLM) else LLM(model)
         bodies = [{"model": named.model, "messages": list(c), **named.sampling, **sampling} for c in chats]
-        asked = [(body, self._key(body)) for body in bodies]  # in order: the n-th time of the same words
+        keys = [self._key(body) for body in bodies]  # in order: the n-th time of the same words
+        asked = [(_reseeded(body, key["nth"]), key) for body, key in zip(bodies, keys, strict=True)]
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=30)) as session:
 
             async def one(body: dict[str, Any], key: dict[str, Any]) -> Told:
@@ -190,6 +191,11 @@ class Asker:
         tokens = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
         named = str(used and said.get("model") or model.model)
         return Told(text, why, ids[0], named, *tokens, over_budget=isinstance(failure, BudgetError))
+
+
+def _reseeded(body: dict[str, Any], nth: int) -> dict[str, Any]:
+    "The same body with another seed each time that its words are asked; without one where none is asked for."
+    return body if body.get("seed") is None else {**body, "seed": body["seed"] + nth - 1}
 
 
 def _text_in(choice: dict[str, Any], capped: bool) -> str:

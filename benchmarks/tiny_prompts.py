@@ -26,7 +26,7 @@ GREEDY = {"temperature": 0.0, "max_tokens": 48}
 
 def searches(rollouts: int, seed: int):
     options = {"budget": Budget(rollouts=rollouts), "sampling": GREEDY, "seed": seed}
-    options["model_sampling"] = {"temperature": 0.8, "max_tokens": 96}
+    options["model_sampling"] = {"temperature": 0.8, "max_tokens": 96, "seed": seed}
     yield "APO", APO(max_steps=50, beam_width=2, branches=4, critique=None, edit=REWRITE, **options)
     yield "GEPA", GEPA(max_steps=200, edits="all", reflection=REWRITE, **options)
 

@@ -39,7 +39,7 @@ class SearchOptions:
     model: LLM | str | None = (
         None  # writes critiques and edits; None is the resource `llm`, or the only model among the resources
     )
-    model_sampling: Mapping[str, Any] = field(default_factory=dict)
+    model_sampling: Mapping[str, Any] = field(default_factory=dict)  # a `seed` makes the model's words reproducible
     budget: Budget = Budget()
     sampling: Mapping[str, Any] | None = None  # of the agent's model calls, over its own
     failed: float = 0.0  # the score of a rollout that failed or gave no reward
