@@ -1996,6 +1996,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'agentlightning_nb/optimising.py'),
                                               'agentlightning_nb.optimising.Versions.propose': ( 'optimising.html#versions.propose',
                                                                                                  'agentlightning_nb/optimising.py'),
+                                              'agentlightning_nb.optimising._reseeded': ( 'optimising.html#_reseeded',
+                                                                                          'agentlightning_nb/optimising.py'),
                                               'agentlightning_nb.optimising._text_in': ( 'optimising.html#_text_in',
                                                                                          'agentlightning_nb/optimising.py'),
                                               'agentlightning_nb.optimising.text_of': ( 'optimising.html#text_of',
