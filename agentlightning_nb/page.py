@@ -74,7 +74,9 @@ def run_twin(told: Mapping[str, Any]) -> str:  # as `views.runs.run_told` gives 
         )
     said += table(["health", "what", "what to try"], [[f["level"], f["says"], f["tries"]] for f in told["health"]])
     said += curve_table(curve)
-    figures = [[name.replace("_", " "), f"{value:,.6g}"] for name, value in told["throughput"].items() if value]
+    version = told.get("version")
+    figures = [["version of the resources", f"{version['version']} ({version['resources_id']})"]] if version else []
+    figures += [[name.replace("_", " "), f"{value:,.6g}"] for name, value in told["throughput"].items() if value]
     said += _folded("figures", ["what", "how much"], figures)
     ends = [[name.replace("_", " "), *(_value(rows[i][1]) for i in (0, -1))] for name, rows in told["metrics"].items()]
     said += _folded("metrics", ["metric", "first", "last"], ends)
@@ -139,7 +141,7 @@ def _rows(turn: Turn) -> list[list[str]]:
     return rows
 
 # %% ../nbs/32_page.ipynb #72893b99
-PARTS = {"inspector": ("tokens", "notes")}  # files that a component is spread over, besides its own
+PARTS = {"inspector": ("tokens", "notes"), "app": ("live",)}  # files that a component is spread over, besides its own
 
 
 def esm(*names: str) -> str:

@@ -198,6 +198,19 @@ def test_every_tab_shows_what_there_is(browser, kept, scheme, width):
     closed(page)
 
 
+def test_a_rollout_without_calls_shows_what_it_was_asked(browser, tmp_path):
+    with LightningStore() as store:
+        row = store.start_rollout({"question": "1 + 1?", "answer": 2, "markup": HOSTILE})
+        page = opened(browser, store, {"rollout_id": row.rollout_id})
+        task = page.locator(".agl-turn", has_text="task")
+        task.wait_for()
+        page.get_by_text("No model call was recorded").wait_for()
+        assert '"question": "1 + 1?"' in task.inner_text() and HOSTILE in task.inner_text()
+        store.finish_attempt(row.rollout_id, row.attempt.attempt_id, reward=1.0)  # and it is seen to end
+        page.get_by_text("succeeded · reward 1").wait_for()
+        closed(page)
+
+
 def test_attempts_stand_side_by_side_and_either_is_looked_into(browser, kept):
     store, rollout_id = kept
     page = opened(browser, store, {"rollout_id": rollout_id})

@@ -1,6 +1,7 @@
 "The page of a server in a real browser: it asks for the token, lists runs and rollouts, and opens one."
 
 import json
+import time
 from pathlib import Path
 
 import panels_store
@@ -142,6 +143,85 @@ def test_runs_are_picked_and_compared_and_a_run_leads_on(full, page):
     page.locator(".agl-column").first.wait_for()
     page.goto(f"{full.url}/#/nothing")
     page.get_by_text("There is nothing here.").wait_for()
+
+
+def one_more(store, i, question="one more?"):
+    "A rollout that has ended."
+    row = store.start_rollout({"question": question}, run_id="run-1", step=i)
+    store.finish_attempt(row.rollout_id, row.attempt.attempt_id, reward=1.0)
+    return row.rollout_id
+
+
+def heard(page):
+    "The requests from now on, by their paths."
+    asked = []
+    page.on("request", lambda r: asked.append(r.url.partition("/v1/agl/")[2].partition("?")[0]))
+    return asked
+
+
+def test_what_happens_is_shown_at_once_and_nothing_is_asked_for_while_nothing_happens(server, page):
+    asked = heard(page)
+    page.goto(f"{server.url}/#token=a%20secret")
+    page.goto(f"{server.url}/#/rollouts")
+    rows = page.locator(".agl-list tbody tr")
+    rows.nth(2).wait_for()
+    deadline = time.monotonic() + 10
+    while "events" not in asked and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    before = asked.count("views/rollouts")
+    page.wait_for_timeout(4000)  # longer than the clock of a page without events
+    assert asked.count("views/rollouts") == before and asked.count("events") == 1
+    rows.nth(1).focus()
+    focused = rows.nth(1).get_attribute("data-id")
+    one_more(server.store, 3)
+    page.get_by_text("4 of 4").wait_for()
+    assert rows.first.get_attribute("data-is") == "succeeded" and rows.count() == 4
+    assert page.evaluate("document.activeElement.dataset.id") == focused
+    for i in range(60):
+        one_more(server.store, 4 + i, f"question {i}")
+    page.get_by_text("of 64; scroll for more").wait_for()
+    assert asked.count("views/rollouts") - before < 20  # in batches
+
+
+def test_somebody_who_reads_is_offered_what_is_new(server, page):
+    page.goto(f"{server.url}/#token=a%20secret")
+    page.goto(f"{server.url}/#/rollouts")
+    rows = page.locator(".agl-list tbody tr")
+    rows.nth(2).hover()
+    one_more(server.store, 3)
+    new = page.get_by_role("button", name="show what is new")
+    new.wait_for()
+    assert rows.count() == 3
+    new.click()
+    page.get_by_text("4 of 4").wait_for()
+    new.wait_for(state="hidden")
+
+
+def test_without_events_the_clock_asks(server, page):
+    page.route("**/v1/agl/events*", lambda route: route.fulfill(status=503))
+    page.goto(f"{server.url}/#token=a%20secret")
+    page.goto(f"{server.url}/#/rollouts")
+    page.locator(".agl-list tbody tr").nth(2).wait_for()
+    one_more(server.store, 3)
+    page.get_by_text("4 of 4").wait_for()
+
+
+def test_a_loaded_page_comes_back_to_how_it_was_left(full, page):
+    page.goto(f"{full.url}/#/rollouts?run_id=run-1")
+    page.get_by_label("status").select_option("failed")
+    page.get_by_text("4 of 4").wait_for()
+    page.reload()
+    page.get_by_text("4 of 4").wait_for()
+    assert page.get_by_label("status").input_value() == "failed" and "run_id=run-1" in page.url
+    page.locator(".agl-list tbody tr").first.click()
+    page.get_by_role("tab", name="Trace").click()
+    page.locator(".agl-span").first.wait_for()
+    page.reload()
+    page.get_by_role("tab", name="Trace", selected=True).wait_for()
+    page.goto(f"{full.url}/#/run?run_id=run-1")
+    page.locator(".agl-tile", has_text="loss").click()
+    page.reload()
+    page.locator(".agl-tile[aria-pressed=true]", has_text="loss").wait_for()
 
 
 class Waits(Algorithm):

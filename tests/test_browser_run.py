@@ -86,6 +86,7 @@ def told(status="running", steps=30, **changed):
             "cost": 0.0213,
         },
         "work": {"queued": 96, "waiting_s": 1.0, "running": 8, "workers": 8, "busy": 7},
+        "version": {"resources_id": "rs-9", "version": 31, "note": HOSTILE},
         "health": [
             {
                 "name": "failures",
@@ -159,6 +160,7 @@ def test_a_run_is_drawn_and_hostile_text_stays_text(browser, scheme, width):
     assert page.locator(".agl-health li").first.inner_text().count(HOSTILE) == 1
     assert page.locator(".agl-last tbody tr").count() == 8 and page.locator(".agl-tile").count() == 6
     figures = page.locator(".agl-figures").inner_text()
+    assert "version\n31" in figures and HOSTILE in page.locator(".agl-figure").first.get_attribute("title")
     for text in (
         "3,840, 1 failed",
         "52 rollouts/s",

@@ -11,9 +11,10 @@ from sqlite_utils import Database
 
 from agentlightning_nb.errors import BadRequestError, NotFoundError
 from agentlightning_nb.migrations import APPLICATION_ID, migrations
+from agentlightning_nb.page import run_twin
 from agentlightning_nb.run import TrainingRun
 from agentlightning_nb.store import LightningStore
-from agentlightning_nb.types import AgentLightningTask, AgentResource, AttemptError, Span
+from agentlightning_nb.types import AgentLightningTask, AgentResource, AttemptError, PromptTemplate, Span
 from agentlightning_nb.views import reward_curve
 from agentlightning_nb.views.questions import QUESTIONS, answer
 from agentlightning_nb.views.runs import look, run_told, run_view, runs_view
@@ -81,6 +82,17 @@ def test_the_time_left_is_the_steps_left_at_the_pace_of_the_last_ones(learned):
     told = run_told(sums, now=124.0)["progress"]
     assert (told["step"], told["elapsed_s"], told["left_s"]) == (3, 34.0, 16.0)  # two steps of ten seconds, four gone
     assert run_told(sums | {"times": {0: 100.0}}, now=124.0)["progress"]["left_s"] is None
+
+
+def test_the_version_in_use_is_that_of_the_newest_rollout(store):
+    store.add_run("run-1")
+    assert run_view(store, "run-1")["version"] is None
+    for i, note in enumerate(("first", HOSTILE)):
+        made = store.add_resources({"prompt": PromptTemplate(note)}, note=note)
+        store.enqueue_rollout({"q": i}, run_id="run-1", step=i, resources_id=made.resources_id)
+        used = run_view(store, "run-1")["version"]
+        assert used == {"resources_id": made.resources_id, "version": made.version, "note": note}
+    assert f"{made.version} ({made.resources_id})" in run_twin(run_view(store, "run-1"))
 
 
 def test_the_view_and_the_reward_curve_agree(learned):

@@ -27,7 +27,7 @@ const DEEDS = { // what is kept, by the routes of the protocol
   remove_annotation: ({ annotation_id }) => ({ url: `v1/agl/annotations/${encodeURIComponent(annotation_id)}`, method: "DELETE" }),
 };
 
-function served(token, refused) { // a model whose answers the server gives
+function served(token, events, refused) { // a model whose answers the server gives
   const model = source(async ({ ask, params, id }) => {
     if (!ask) return;
     let told;
@@ -40,6 +40,8 @@ function served(token, refused) { // a model whose answers the server gives
     } catch { told = { error: "The server does not answer. Is it running?" }; }
     model.tell(id, told);
   });
+  model.listen = (f) => events.listen(f);
+  model.listening = () => events.on;
   return model;
 }
 
@@ -85,7 +87,7 @@ function runs_row(told, picked, changed) {
 
 function draw_runs(model, el) {
   const root = html("div"), said = html("p", "agl-none", "Reading the runs …"), above = html("div", "agl-above"), hint = html("span"), both = html("button", "", "compare"), scroll = html("div", "agl-list-scroll"), table = html("table", "agl-runs"), picked = new Set();
-  let timer = 0, over = false, before = "";
+  let over = false, before = "", fresh = null;
   said.setAttribute("role", "status");
   above.append(hint, both);
   above.hidden = true;
@@ -113,7 +115,6 @@ function draw_runs(model, el) {
   }
 
   async function again() {
-    const began = performance.now();
     try {
       const runs = await ask(model, "runs", {});
       if (over) return;
@@ -122,11 +123,10 @@ function draw_runs(model, el) {
       if (key !== before) draw(runs);
       before = key;
     } catch (e) { if (!over) said.textContent = String(e.message || e); }
-    if (!over) timer = setTimeout(again, Math.max(2000, 20 * (performance.now() - began)));
   }
 
-  again();
-  return () => { over = true; clearTimeout(timer); };
+  fresh = refreshed(model, root, again, 2000, (e) => e.kind === "run" || e.kind === "metric" || e.kind === "rollout");
+  return () => { over = true; fresh.stop(); };
 }
 
 function draw_choice(question) { // a view that is of one run, before one is chosen: the newest
@@ -161,7 +161,7 @@ function crumbs_of(question, params) { // where this stands: its run, and the wa
 
 function draw_app(_, el) {
   const root = html("div", "agl agl-app"), nav = html("nav"), place = html("main"), links = {};
-  let token = kept_token(), leave = () => {}, asking = false;
+  let token = kept_token(), events = live_source(token), leave = () => {}, asking = false;
   nav.append(html("b", "", "agentlightning_nb"));
   nav.setAttribute("aria-label", "views");
   for (const [question, text] of Object.entries(PLACES)) {
@@ -185,6 +185,8 @@ function draw_app(_, el) {
     form.onsubmit = (e) => {
       e.preventDefault();
       token = field.value.trim();
+      events.stop();
+      events = live_source(token);
       try { sessionStorage.setItem(TOKEN, token); } catch { /* it is asked for again then */ }
       show();
     };
@@ -205,7 +207,7 @@ function draw_app(_, el) {
     for (const [name, link] of Object.entries(links)) if (name === question) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
     document.title = `${[TITLES[question], params.run_id || params.rollout_id].filter(Boolean).join(" ")} · agentlightning_nb`;
     if (!draws) { place.append(html("p", "agl-none", "There is nothing here. The views stand above.")); return; }
-    const inner = html("div"), model = served(token, asks);
+    const inner = html("div"), model = served(token, events, asks);
     place.append(...crumbs_of(question, params), inner);
     leave = draws(model, inner, params) || (() => {});
   }
@@ -222,6 +224,10 @@ function draw_app(_, el) {
     location.hash = hash_of(e.detail.question, e.detail.params);
   }
 
+  function keeps(e) { // the address says how the view was left, so a loaded page comes back to it
+    history.replaceState(null, "", hash_of(place_of(location.hash).question, e.detail));
+  }
+
   function pressed(e) {
     if (e.key !== "Escape" || e.defaultPrevented || /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) || place_of(location.hash).question === "runs") return;
     e.preventDefault();
@@ -229,8 +235,9 @@ function draw_app(_, el) {
   }
 
   root.addEventListener("agl-go", went);
+  root.addEventListener("agl-keep", keeps);
   window.addEventListener("hashchange", moved);
   document.addEventListener("keydown", pressed);
   show();
-  return () => { window.removeEventListener("hashchange", moved); document.removeEventListener("keydown", pressed); leave(); };
+  return () => { window.removeEventListener("hashchange", moved); document.removeEventListener("keydown", pressed); events.stop(); leave(); };
 }

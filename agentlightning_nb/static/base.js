@@ -60,6 +60,41 @@ function source(send) { // a model as a component knows it, outside a kernel; `t
   };
 }
 
+function refreshed(model, root, load, every, wants = () => true, known = false) { // load now (unless it is known) and again: when an event says that what `wants` has changed, else by the clock; `load` says false when nothing more will come
+  const fixed = Boolean(model.get("readonly")), leave = model.listen?.((events) => { if (events.some((e) => e.kind === "reset" || wants(e))) { due = true; plan(); } }) || (() => {});
+  let timer = 0, next = 0, due = !known, busy = false, over = false, begun = known;
+
+  function plan() {
+    clearTimeout(timer);
+    const rest = model.listening?.() ? 5 * every : every;
+    if (!over && !busy && !document.hidden) timer = setTimeout(now, due ? Math.max(0, next - performance.now()) : Math.max(rest, next - performance.now()));
+  }
+
+  async function now() {
+    const began = performance.now(), seen = !begun || root.checkVisibility?.() !== false; // what nobody looks at is not read again
+    [busy, due, begun] = [true, false, true];
+    const more = seen ? await load() : true;
+    busy = false;
+    next = performance.now() + Math.max(300, 20 * (performance.now() - began)); // at most a twentieth of the time
+    if (more === false || fixed) stop(); else plan();
+  }
+
+  function stop() {
+    over = true;
+    clearTimeout(timer);
+    leave();
+    document.removeEventListener("visibilitychange", plan);
+  }
+
+  document.addEventListener("visibilitychange", plan);
+  if (known) plan(); else now();
+  return { stop, now() { if (over) load(); else { [due, next] = [true, 0]; plan(); } } };
+}
+
+function keep(el, params) { // whoever embeds this shows it so when the page is loaded again
+  el.dispatchEvent(new CustomEvent("agl-keep", { bubbles: true, detail: params }));
+}
+
 function go(el, question, params) { // whoever embeds this shows the other view; true when somebody does
   return !el.dispatchEvent(new CustomEvent("agl-go", { bubbles: true, cancelable: true, detail: { question, params } }));
 }
@@ -80,7 +115,7 @@ function component(question) { // what draws the answer to a question, or null w
 }
 
 function widget(model, el, draw) { // a view in a cell; those that it leads to are shown in its place, with a way back
-  const main = html("div"), other = html("div"), end = draw(model, main) || (() => {});
+  const main = html("div"), other = html("div"), { kept } = model.get("params") || {}, end = draw(model, main, kept) || (() => {}); // `kept`: how the view itself was left
   const here = () => (model.get("params") || {}).at || null; // {question, params, from}: kept by the model, so a loaded page comes back to it
   let shown = "null", leave = () => {}, focused = null;
   el.append(main, other);
@@ -117,6 +152,14 @@ function widget(model, el, draw) { // a view in a cell; those that it leads to a
     turn({ ...e.detail, from: here() });
   }
 
+  function keeps(e) {
+    e.stopPropagation();
+    const params = model.get("params") || {}, at = here();
+    if (at) shown = JSON.stringify({ ...at, params: e.detail });
+    model.set("params", { ...params, ...(at ? { at: { ...at, params: e.detail } } : { kept: e.detail }) });
+    model.save_changes();
+  }
+
   function pressed(e) {
     if (e.key !== "Escape" || e.defaultPrevented || !here()) return;
     e.preventDefault();
@@ -125,12 +168,14 @@ function widget(model, el, draw) { // a view in a cell; those that it leads to a
   }
 
   el.addEventListener("agl-go", went);
+  el.addEventListener("agl-keep", keeps);
   other.addEventListener("keydown", pressed);
   model.on("change:params", show);
   show();
   return () => {
     model.off?.("change:params", show);
     el.removeEventListener("agl-go", went);
+    el.removeEventListener("agl-keep", keeps);
     leave();
     end();
   };

@@ -50,7 +50,7 @@ function compare_row(run, mode, colour, range, act) {
 function draw_compare(model, el, params) {
   const asked = params || model.get("params") || {}, root = html("div", "agl agl-compare"), said = html("p", "agl-none", "Reading the runs …"), body = html("div"), picks = html("div", "agl-picks"), plot = chart("reward of each run", 260), place = html("div");
   const kinds = html("select"), across = html("select"), more = html("select");
-  let ids = asked.runs || null, known = [], told = null, mode = "", over = false, timer = 0, before = "";
+  let ids = asked.runs || null, known = [], told = null, mode = asked.mode || "", over = false, fresh = null, before = "";
   const colours = {};
   said.setAttribute("role", "status");
   for (const name of Object.keys(ACROSS)) { const option = html("option", "", name); option.value = name; across.append(option); }
@@ -65,12 +65,10 @@ function draw_compare(model, el, params) {
     open: (run_id) => { if (!go(root, "run", { run_id })) said.textContent = `Nothing here shows a run. In a cell: %lightning rewards --run ${run_id}`; },
     matrix: (run_id) => go(root, "matrix", { run_id }),
     versions: (run_id) => go(root, "versions", { run_id }),
-    remove: (run_id) => { ids = ids.filter((id) => id !== run_id); load(); },
+    remove: (run_id) => { ids = ids.filter((id) => id !== run_id); fresh.now(); keeps(); },
   };
 
   async function load() {
-    const began = performance.now();
-    clearTimeout(timer);
     try {
       known = await ask(model, "runs", {}).catch(() => known); // a file has only some of the answers
       if (over) return;
@@ -84,7 +82,6 @@ function draw_compare(model, el, params) {
       if (key !== before) draw();
       before = key;
     } catch (e) { if (!over) said.textContent = String(e.message || e); }
-    if (!over && (told === null || told.runs.some((r) => r.end_time === null))) timer = setTimeout(load, Math.max(3000, 20 * (performance.now() - began)));
   }
 
   function draw() {
@@ -118,9 +115,11 @@ function draw_compare(model, el, params) {
     place.replaceChildren(...(told.runs.length ? [scrolls] : []));
   }
 
-  kinds.onchange = () => { mode = kinds.value; draw(); };
-  across.onchange = curves;
-  more.onchange = () => { if (more.value) { ids = [...ids, more.value]; load(); } };
-  load();
-  return () => { over = true; clearTimeout(timer); plot.stop(); };
+  const keeps = () => keep(root, { runs: ids, mode, over: across.value });
+  if (asked.over in ACROSS) across.value = asked.over;
+  kinds.onchange = () => { mode = kinds.value; draw(); keeps(); };
+  across.onchange = () => { curves(); keeps(); };
+  more.onchange = () => { if (more.value) { ids = [...ids, more.value]; fresh.now(); keeps(); } };
+  fresh = refreshed(model, root, load, 3000, (e) => e.kind === "metric" || e.kind === "run");
+  return () => { over = true; fresh.stop(); plot.stop(); };
 }

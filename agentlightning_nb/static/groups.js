@@ -23,7 +23,7 @@ function group_dots(rollouts, mean, lo, hi) { // one dot for each reward, a tall
 
 function draw_groups(model, el, params) {
   const asked = { ...(params || model.get("params") || {}) }, root = html("div", "agl agl-groups"), steps = html("div", "agl-steps"), said = html("p", "agl-none", "Reading the groups …"), place = html("div");
-  let told = null, over = false, turn = 0, timer = 0, before = "";
+  let told = null, over = false, turn = 0, fresh = null, before = "";
   if (asked.step !== undefined && asked.step !== null) asked.step = Number(asked.step);
   said.setAttribute("role", "status");
   root.append(html("style", "", STYLE + GROUPS_STYLE), steps, said, place);
@@ -31,7 +31,6 @@ function draw_groups(model, el, params) {
 
   async function load(focus) {
     const mine = (turn += 1);
-    clearTimeout(timer);
     try {
       const found = await ask(model, "groups", asked);
       if (over || mine !== turn) return;
@@ -41,13 +40,13 @@ function draw_groups(model, el, params) {
       if (key !== before) draw(focus);
       before = key;
     } catch (e) { if (!over && mine === turn) said.textContent = String(e.message || e); }
-    if (!over && mine === turn) timer = setTimeout(load, 5000);
   }
 
   function turn_to(i) {
     if (i < 0 || i >= told.steps.length) return;
     asked.step = told.steps[i];
     load(true);
+    keep(root, asked);
   }
 
   const open = (row) => { if (!go(root, "group", { rollout_id: row.dataset.id })) said.textContent = "Nothing here shows a group."; };
@@ -98,6 +97,6 @@ function draw_groups(model, el, params) {
     if (at || focus) (place.querySelector(`tr[data-id="${CSS.escape(at || "")}"]`) || body.firstChild).focus();
   }
 
-  load();
-  return () => { over = true; clearTimeout(timer); };
+  fresh = refreshed(model, root, () => load(), 5000, (e) => e.kind === "rollout" && (!asked.run_id || e.data.run_id === asked.run_id));
+  return () => { over = true; fresh.stop(); };
 }

@@ -19,6 +19,7 @@ const INSPECTOR_STYLE = `
 .agl-sides .agl-turn { grid-template-columns: 1fr; } .agl table.agl-rewards { border-collapse: collapse; font: inherit; color: inherit; font-variant-numeric: tabular-nums; margin: 0; } .agl button:disabled { opacity: .55; cursor: default; }
 .agl-top select { font: inherit; color: var(--fg); background: var(--bg); border: 1px solid var(--line); border-radius: 3px; } .agl-exact .agl-turn { grid-template-columns: minmax(84px, 190px) minmax(0, 1fr); } .agl-rewards td { padding: 1px 12px 1px 0; vertical-align: top; }
 @media (max-width: 480px) { .agl-turn { grid-template-columns: 1fr; } .agl-span { grid-template-columns: 1fr 70px 60px 66px; } .agl-notes { grid-template-columns: 1fr; } }`;
+const INSPECTED_ENDS = ["succeeded", "failed", "cancelled"];
 const KINDS = { "model call": "#3b8fd6", tool: "#e0782a", reward: "#2fa37c" };
 
 function with_marks(el, text, find) { // the text, what is looked for marked: all of it where it stands so, else its words
@@ -53,6 +54,20 @@ function inspected_turn(t) {
   return row;
 }
 
+function inspected_task(r, turns) { // what was asked, as it was given, and not said again in the conversation
+  const row = html("div", "agl-turn"), what = html("div"), { name, context } = r.metadata?.task || {}, { input } = r;
+  const said = (text) => !text || turns.some((t) => t.text.includes(text)), fields = input && typeof input === "object" && !Array.isArray(input) && turns.length;
+  const new_fields = fields ? Object.entries(input).filter(([, v]) => v !== null && !(typeof v === "string" && said(v))).map(([k, v]) => `${k}: ${typeof v === "string" ? v : JSON.stringify(v)}`) : [];
+  for (const text of [name, context, fields ? new_fields.join(" · ").slice(0, 2000) : input === null || input === undefined ? "" : readable(input)]) {
+    if (said(text)) continue;
+    const el = html("div", "agl-wrap", text);
+    el.dataset.text = text;
+    what.append(el);
+  }
+  row.append(html("span", "agl-dim", "task"), what);
+  return what.childNodes.length ? [row] : [];
+}
+
 function inspected_rewards(rewards) {
   const row = html("div", "agl-turn"), table = html("table", "agl-rewards");
   for (const { name, value, says } of rewards) {
@@ -73,8 +88,8 @@ function inspected_error(error) {
 }
 
 function inspected_conversation(told) {
-  const found = told.turns.map(inspected_turn), shown = told.attempts.find((a) => a.attempt_id === told.attempt_id);
-  if (!found.length) found.push(html("p", "agl-dim", "No model call was recorded, so nothing was said. An agent's calls stand here when they go through the proxy or a tracer."));
+  const found = [...inspected_task(told.rollout, told.turns), ...told.turns.map(inspected_turn)], shown = told.attempts.find((a) => a.attempt_id === told.attempt_id);
+  if (!told.turns.length) found.push(html("p", "agl-dim", "No model call was recorded, so nothing was said. An agent's calls stand here when they go through the proxy or a tracer."));
   if (told.rewards.length) found.push(inspected_rewards(told.rewards));
   if (shown?.error) {
     const row = html("div", "agl-turn"), what = html("div");
@@ -121,7 +136,7 @@ function draw_inspector(model, el, params) {
   const given = params || model.get("params") || {}, { rollout_id } = given, root = html("div", "agl"), top = html("div", "agl-top"), head = html("div", "agl-grow", "Reading the rollout …"), thumbs = html("span", "agl-row");
   const tabs = html("div", "agl-tabs"), body = html("div"), finding = html("span", "agl-find"), find = html("input"), hits = html("span", "agl-dim"), which = html("select");
   const names = ["Conversation", "Trace", "Tokens", "Attempts", "Exact", "Notes"], readonly = Boolean(model.get("readonly"));
-  let told = null, over = false, turn = 0, now = "Conversation", attempt = null;
+  let told = null, over = false, turn = 0, now = names.includes(given.tab) ? given.tab : "Conversation", attempt = given.attempt_id || null, fresh = null;
   const asking = (more) => ({ rollout_id, ...(attempt ? { attempt_id: attempt } : {}), ...more }); // the last attempt is asked for without its id
   tabs.setAttribute("role", "tablist");
   hits.setAttribute("role", "status");
@@ -204,6 +219,8 @@ function draw_inspector(model, el, params) {
     for (const b of tabs.querySelectorAll("[role=tab]")) b.textContent = b.dataset.name === "Notes" && told.annotations.length ? `Notes (${told.annotations.length})` : b.dataset.name === "Attempts" && last > 0 ? `Attempts (${last + 1})` : b.dataset.name;
   }
 
+  const keeps = () => keep(root, { rollout_id, ...(find.value ? { find: find.value } : {}), ...(now === "Conversation" ? {} : { tab: now }), ...(attempt ? { attempt_id: attempt } : {}) });
+
   async function again(name) {
     const answer = await ask(model, "rollout", asking());
     if (over) return;
@@ -212,20 +229,29 @@ function draw_inspector(model, el, params) {
     await show(name);
   }
 
-  tabs.append(...names.map((name) => { const b = html("button", "", name); b.dataset.name = name; b.setAttribute("role", "tab"); b.onclick = () => show(name); return b; }), finding);
+  async function look() { // while it is under way
+    try {
+      const answer = told && await ask(model, "rollout", asking()), writes = /^(INPUT|TEXTAREA)$/.test(document.activeElement?.tagName) && body.contains(document.activeElement);
+      if (over || (told && JSON.stringify(answer) === JSON.stringify(told)) || writes) return !over;
+      if (told) { told = answer; dress(); await show(now); } else { await again(now); tabs.hidden = false; }
+      return !over && !INSPECTED_ENDS.includes(told.rollout.status);
+    } catch (e) { if (!over) head.textContent = String(e.message || e); return false; }
+  }
+
+  tabs.append(...names.map((name) => { const b = html("button", "", name); b.dataset.name = name; b.setAttribute("role", "tab"); b.onclick = () => { show(name); keeps(); }; return b; }), finding);
   finding.append(hits, find);
   tabs.onkeydown = (e) => {
     const to = e.target.dataset.name && { ArrowRight: e.target.nextSibling, ArrowLeft: e.target.previousSibling }[e.key];
     if (to?.dataset.name) { e.preventDefault(); e.stopPropagation(); to.focus(); to.click(); }
   };
   let at = -1;
-  find.oninput = () => { at = -1; mark(); };
+  find.oninput = () => { at = -1; mark(); keeps(); };
   find.onkeydown = (e) => {
     if (e.key === "Enter") { const all = mark(); all[(at = (at + 1) % Math.max(all.length, 1))]?.scrollIntoView({ block: "center" }); }
     if (e.key !== "Escape") e.stopPropagation();
   };
-  which.onchange = () => { attempt = which.value || null; again(now).catch((e) => { head.textContent = String(e.message || e); }); };
+  which.onchange = () => { attempt = which.value || null; keeps(); again(now).catch((e) => { head.textContent = String(e.message || e); }); };
   tabs.hidden = which.hidden = true;
-  again("Conversation").then(() => { tabs.hidden = false; }).catch((e) => { if (!over) head.textContent = String(e.message || e); });
-  return () => { over = true; };
+  fresh = refreshed(model, root, look, 2000, (e) => e.data.rollout_id === rollout_id);
+  return () => { over = true; fresh.stop(); };
 }

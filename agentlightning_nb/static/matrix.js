@@ -27,7 +27,7 @@ function matrix_movers(title, movers, none, act) {
 
 function draw_matrix(model, el, params) {
   const asked = { limit: 30, ...(params || model.get("params") || {}) }, root = html("div", "agl agl-matrix"), said = html("p", "agl-none", "Reading tasks and versions …"), body = html("div");
-  let told = null, over = false, turn = 0;
+  let told = null, over = false, turn = 0, fresh = null, before = "";
   for (const name of ["limit", "offset"]) if (asked[name] !== undefined) asked[name] = Number(asked[name]);
   said.setAttribute("role", "status");
   root.append(html("style", "", STYLE + DIFF_STYLE + GROUP_STYLE + MATRIX_STYLE), said, body);
@@ -49,7 +49,9 @@ function draw_matrix(model, el, params) {
       if (over || mine !== turn) return;
       told = found;
       said.textContent = "";
-      draw();
+      const key = JSON.stringify(found);
+      if (key !== before) draw();
+      before = key;
     } catch (e) { if (!over && mine === turn) said.textContent = String(e.message || e); }
   }
 
@@ -103,13 +105,13 @@ function draw_matrix(model, el, params) {
     for (const [label, to] of [["previous", start - asked.limit], ["next", start + asked.limit]]) {
       const b = html("button", "", label);
       b.disabled = to < 0 || to >= told.all_tasks;
-      b.onclick = () => { asked.offset = to; load(); };
+      b.onclick = () => { asked.offset = to; load(); keep(root, asked); };
       pages.append(b);
     }
     pages.append(html("span", "agl-none", `${start + 1} to ${start + told.tasks.length} of ${told.all_tasks.toLocaleString("en-US")}`));
     body.replaceChildren(movers, about, table, ...(told.all_tasks > told.tasks.length ? [pages] : []));
   }
 
-  load();
-  return () => { over = true; };
+  fresh = refreshed(model, root, () => load(), 10000, (e) => e.kind === "metric" && (!asked.run_id || e.data.run_id === asked.run_id));
+  return () => { over = true; fresh.stop(); };
 }

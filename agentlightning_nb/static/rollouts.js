@@ -53,13 +53,15 @@ function draw_rollouts(model, el, params) {
   const root = html("div", "agl agl-rollouts"), filters = html("div", "agl-filters"), said = html("div", "agl-dim"), place = html("div", "agl-scroll"), count = html("div", "agl-pages");
   const status = list_choice(LIST_STATUSES, given.status || ""), mode = list_choice(["", "train", "val", "test"], given.mode || ""), sort = list_choice(["newest", "oldest", "best", "worst"], given.sort || "newest");
   const step = html("input"), words = html("input"), id = html("input"), limit = given.limit || 50;
-  let turn = 0, over = false, total = 0, next = null, pending = null, timer = 0, body = null, shown = new Set();
+  let turn = 0, over = false, total = 0, next = null, pending = null, timer = 0, body = null, fresh = null;
+  const shown = new Map(), later = html("button", "", "show what is new"); // row and what it says, by id
   step.type = "number"; step.min = "0"; step.value = given.step ?? "";
   words.type = "search"; words.placeholder = "words said, asked or raised"; words.value = given.text || "";
   id.type = "search"; id.placeholder = "part of an id"; id.value = given.id_contains || "";
   count.setAttribute("role", "status");
   words.classList.add("agl-words");
   filters.append(list_field("search", words), list_field("status", status), list_field("mode", mode), list_field("step", step), list_field("sort", sort), list_field("id", id));
+  filters.append(later);
   root.append(html("style", "", STYLE + ROLLOUTS_STYLE), filters, said, place, count);
   el.append(root);
 
@@ -72,15 +74,52 @@ function draw_rollouts(model, el, params) {
     delete filter.start;
     if (after) filter.after = after; else if (given.start) filter.start = given.start;
     if (step.value !== "") filter.step = Number(step.value); else delete filter.step;
-    return Object.fromEntries(Object.entries(filter).filter(([, v]) => v !== "" && v !== null && v !== undefined));
+    return bare(filter);
   };
+  const bare = (filter) => Object.fromEntries(Object.entries(filter).filter(([, v]) => v !== "" && v !== null && v !== undefined));
+
+  async function look() { // is there anything new? At rest it is shown; to somebody who reads, points or has scrolled, it is offered
+    if (pending || !body) return;
+    const mine = turn;
+    try {
+      const told = await ask(model, "rollouts", wanted());
+      if (over || mine !== turn) return;
+      const text = told.rollouts.map((r) => JSON.stringify(r)), same = told.rollouts.every((r, i) => shown.get(r.rollout_id)?.text === text[i]);
+      if (same && told.total === total) return;
+      const known = told.rollouts.every((r) => shown.has(r.rollout_id)); // only what it says has changed
+      later.hidden = known || place.scrollTop === 0 && !body.matches(":hover");
+      if (known) told.rollouts.forEach(renew);
+      else if (later.hidden) replace(told);
+    } catch (e) { if (!over) said.textContent = String(e.message || e); }
+  }
+
+  function renew(r) { // the row of a rollout, as it is now
+    const had = shown.get(r.rollout_id), text = JSON.stringify(r);
+    if (had?.text === text) return had.row;
+    const row = list_row(r, open), focused = had?.row === document.activeElement;
+    if (had) { row.tabIndex = had.row.tabIndex; had.row.replaceWith(row); }
+    if (focused) row.focus();
+    shown.set(r.rollout_id, { row, text });
+    return row;
+  }
+
+  function replace(told) { // the first page anew; what has the focus keeps it
+    const held = body.contains(document.activeElement) ? document.activeElement.dataset.id : null, rows = told.rollouts.map(renew), kept = new Set(rows);
+    for (const [id, { row }] of [...shown]) if (!kept.has(row)) { row.remove(); shown.delete(id); }
+    rows.forEach((row, i) => { if (body.children[i] !== row) body.insertBefore(row, body.children[i] || null); });
+    total = told.total;
+    next = told.next;
+    if (!body.querySelector("[tabindex='0']") && rows.length) rows[0].tabIndex = 0;
+    if (held) (shown.get(held)?.row || rows[rows.length - 1])?.focus({ preventScroll: true });
+    tell_count();
+  }
 
   async function load(after) { // the first page, or the one after a page
     const mine = after ? turn : (turn += 1);
     try {
       const told = await ask(model, "rollouts", wanted(after));
       if (over || mine !== turn) return;
-      if (!after) { begin(); total = told.total; }
+      if (!after) { begin(); total = told.total; later.hidden = true; }
       next = told.next;
       said.textContent = (told.says || []).join(" ");
       add(told.rollouts);
@@ -100,7 +139,7 @@ function draw_rollouts(model, el, params) {
       names.append(html("th", i === 2 || i > 3 ? "agl-num" : "", name));
     }
     body = html("tbody");
-    shown = new Set();
+    shown.clear();
     head.append(names);
     table.append(columns, head, body);
     body.onkeydown = pressed;
@@ -109,12 +148,14 @@ function draw_rollouts(model, el, params) {
   }
 
   function add(rows) {
-    const fresh = rows.filter((r) => !shown.has(r.rollout_id));
-    fresh.forEach((r) => shown.add(r.rollout_id));
-    body.append(...fresh.map((r) => list_row(r, open)));
+    body.append(...rows.filter((r) => !shown.has(r.rollout_id)).map(renew));
     if (body.firstChild && !body.querySelector("[tabindex='0']")) body.firstChild.tabIndex = 0;
-    const number = (n) => n.toLocaleString("en-US");
     if (!shown.size) place.replaceChildren(html("p", "agl-dim", words.value ? "No rollout has these words." : "No rollout fits. Rollouts stand here as soon as they are queued."));
+    tell_count();
+  }
+
+  function tell_count() {
+    const number = (n) => n.toLocaleString("en-US");
     count.textContent = shown.size ? `${number(shown.size)} of ${number(total ?? shown.size)}${next ? "; scroll for more" : ""}` : "";
   }
 
@@ -133,13 +174,17 @@ function draw_rollouts(model, el, params) {
   }
 
   place.onscroll = () => { if (next && place.scrollTop + place.clientHeight > place.scrollHeight - 400) more(); };
-  for (const field of [status, mode, sort]) field.onchange = () => load();
+  const anew = () => { load(); keep(root, wanted()); };
+  for (const field of [status, mode, sort]) field.onchange = anew;
   for (const field of [step, words, id]) {
-    field.oninput = () => { clearTimeout(timer); timer = setTimeout(() => load(), 200); };
+    field.oninput = () => { clearTimeout(timer); timer = setTimeout(anew, 200); };
     field.onkeydown = (e) => { if (e.key !== "Escape") e.stopPropagation(); };
   }
   root.addEventListener("keydown", (e) => { if (e.key === "/" && !["INPUT", "SELECT"].includes(e.target.tagName)) { e.preventDefault(); words.focus(); } });
+  later.hidden = true;
+  later.onclick = () => load();
+  let first = true;
   begin();
-  load();
-  return () => { over = true; clearTimeout(timer); };
+  fresh = refreshed(model, root, () => { const way = first ? load : look; first = false; return way(); }, 3000, (e) => e.kind === "rollout" && (!given.run_id || e.data.run_id === given.run_id));
+  return () => { over = true; clearTimeout(timer); fresh.stop(); };
 }

@@ -11,11 +11,11 @@ const RUN_STYLE = `
 .agl-health li { display: grid; grid-template-columns: 62px 1fr; gap: 0 10px; padding: 2px 0 2px 9px; border-left: 3px solid var(--c, var(--line)); margin: 3px 0; }
 .agl-health li[data-level=serious] { --c: var(--bad); } .agl-health li[data-level=warning] { --c: var(--warn); } .agl-health li[data-level=good] { --c: var(--good); }
 .agl-level { color: var(--dim); } .agl-tries { grid-column: 2; color: var(--dim); } .agl-health button { margin-left: 8px; padding: 0 6px; }
-.agl-tiles { display: flex; flex-wrap: wrap; gap: 0; border-top: 1px solid var(--line); margin-top: 4px; }
-.agl .agl-tile { border: 0; border-bottom: 2px solid transparent; border-radius: 0; background: none; padding: 3px 8px 2px; text-align: left; width: 112px; font-size: 11px; color: var(--dim); }
+.agl-tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(118px, 1fr)); border-top: 1px solid var(--line); margin-top: 4px; }
+.agl .agl-tile { border: 0; border-bottom: 2px solid transparent; border-radius: 0; background: none; padding: 3px 8px 2px; text-align: left; font-size: 11px; color: var(--dim); }
 .agl .agl-tile[aria-pressed=true] { border-bottom-color: var(--accent); color: var(--fg); } .agl .agl-tile:hover { color: var(--fg); }
 .agl-tile span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .agl-tile b { font-weight: 500; color: var(--fg); font-variant-numeric: tabular-nums; }
-.agl-tile svg { display: block; width: 96px; height: 18px; overflow: visible; }
+.agl-tile svg { display: block; width: 100%; max-width: 120px; height: 18px; overflow: visible; }
 .agl-tiles:empty { display: none; }
 .agl-ways { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 0 0 4px; } .agl .agl-ways button { border: 0; padding: 0; color: var(--accent); } .agl .agl-ways button:hover { text-decoration: underline; }
 .agl-figures { display: flex; flex-wrap: wrap; margin: 8px 0 4px; padding: 6px 0 0; border-top: 1px solid var(--line); }
@@ -25,7 +25,7 @@ const RUN_STYLE = `
 .agl-last caption { text-align: left; padding: 5px 0 1px; } .agl-last th:nth-child(1) { width: 72px; } .agl-last th:nth-child(3) { width: 64px; } .agl-last th:nth-child(4) { width: 84px; } .agl-last th:nth-child(5) { width: 64px; }
 .agl-last .agl-num { text-align: right; } .agl-last tbody tr { cursor: pointer; } .agl-last tbody tr:hover, .agl-last tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; }
 .agl-last tr[data-is=failed] td { color: var(--bad); }
-@container (max-width: 520px) { .agl-health li { grid-template-columns: 1fr; } .agl-tries { grid-column: 1; } .agl-last th:nth-child(1) { width: 62px; } .agl-tile { width: 96px; } .agl-tile svg { width: 80px; }
+@container (max-width: 520px) { .agl-health li { grid-template-columns: 1fr; } .agl-tries { grid-column: 1; } .agl-last th:nth-child(1) { width: 62px; } .agl-tiles { grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); }
   .agl-last th:nth-child(4), .agl-last td:nth-child(4) { display: none; } .agl-figure { padding-right: 14px; } }`;
 
 const METRICS_FIRST = ["loss", "entropy", "kl", "grad_norm", "clip_fraction", "logprob_gap", "same_reward_groups", "truncated", "response_tokens", "calls", "tokens"];
@@ -53,6 +53,7 @@ function small_figures(told) { // names and what they are, with units
     found.push(["model calls", whole(t.calls)], ["tokens", `${whole(t.prompt_tokens)} in · ${whole(t.response_tokens)} out`]);
     if (t.tokens_per_s !== null) found.push(["token speed", `${whole(Math.round(t.tokens_per_s))} tokens/s`]);
   }
+  if (told.version) found.unshift(["version", String(told.version.version), `${told.version.resources_id}${told.version.note ? `: ${told.version.note}` : ""}, used by the newest rollout`]);
   if (t.cost !== null) found.push(["cost", `$${t.cost < 1 ? t.cost.toFixed(4) : t.cost.toFixed(2)}`]);
   return found;
 }
@@ -147,12 +148,12 @@ function run_ways(run_id, lead) { // to the other views of the run, as far as th
   return found.length > 1 ? box : html("span");
 }
 
-function run_body(act, open, lead) { // the parts of the panel, and one function that draws what is told
+function run_body(act, open, lead, shows, choose) { // the parts of the panel, and one function that draws what is told
   const root = html("div", "agl-run"), head = html("div", "agl-head"), bar = html("div", "agl-bar"), fill = html("div");
   const health = html("ul", "agl-health"), tiles = html("div", "agl-tiles"), figures = html("div", "agl-figures"), last = html("div");
   const ways = html("div"), said = html("div", "agl-none"), title = html("span", "agl-title"), state = html("span", "agl-text"), keys = html("span"), buttons = html("span"), plot = chart("reward", 220);
   const seen = {};
-  let chosen = "reward", told = null, focused = null;
+  let chosen = shows || "reward", told = null, focused = null;
   health.setAttribute("aria-label", "health");
   tiles.setAttribute("role", "toolbar");
   tiles.setAttribute("aria-label", "what the chart shows");
@@ -181,7 +182,7 @@ function run_body(act, open, lead) { // the parts of the panel, and one function
     plot.show(now.points, now.how);
     keys.replaceChildren(...keys_of(now.points));
     focused = tiles.contains(document.activeElement) ? [...tiles.children].indexOf(document.activeElement) : null;
-    tiles.replaceChildren(...(all.length > 1 ? all.map((s) => tile(s, s === now, () => { chosen = s.name; drawSeries(); })) : []));
+    tiles.replaceChildren(...(all.length > 1 ? all.map((s) => tile(s, s === now, () => { chosen = s.name; drawSeries(); choose(s.name); })) : []));
     if (focused !== null) tiles.children[focused]?.focus();
   }
 
@@ -199,8 +200,9 @@ function run_body(act, open, lead) { // the parts of the panel, and one function
       drawHead();
       if (changed("health", told.health)) health.replaceChildren(...told.health.map((f) => health_item(f, open)));
       if (changed("series", [told.curve, told.parts, told.metrics])) drawSeries();
-      if (changed("figures", [told.throughput, told.work])) figures.replaceChildren(...small_figures(told).map(([name, text]) => {
+      if (changed("figures", [told.throughput, told.work, told.version])) figures.replaceChildren(...small_figures(told).map(([name, text, title]) => {
         const pair = html("div", "agl-figure");
+        if (title) pair.title = title;
         pair.append(html("div", "agl-name", name), html("div", "agl-value", text));
         return pair;
       }));
@@ -211,17 +213,17 @@ function run_body(act, open, lead) { // the parts of the panel, and one function
 
 function draw_run(model, el, params) { // in a kernel `head`, `series` and `metrics` are kept up to date; else `run` is asked for
   const root = html("div", "agl"), run_id = params?.run_id ?? model.get("head")?.run_id, live = model.get("head") !== undefined && model.get("head").run_id === run_id;
-  let pending = 0, timer = 0, over = false;
+  let pending = 0, over = false, fresh = null;
   const body = run_body(tell, (rollout_id) => {
     if (!go(root, "rollout", { rollout_id })) body.say(`Nothing here shows rollouts. In a cell: store.get_rollout_by_id("${rollout_id}")`);
-  }, (question, params) => go(root, question, params));
+  }, (question, params) => go(root, question, params), params?.shows, (shows) => keep(root, { ...params, run_id, shows }));
   const failed = html("p", "agl-none", "Reading the run …");
   root.append(html("style", "", STYLE + CURVE_STYLE + RUN_STYLE), failed);
   el.append(root);
 
   function tell(command) { // to the run: in its kernel at once, at a server by its route
     if (live) model.send({ command });
-    else ask(model, "steer", { run_id, command }).then(() => { clearTimeout(timer); again(); }, (e) => body.say(String(e.message || e)));
+    else ask(model, "steer", { run_id, command }).then(() => fresh.now(), (e) => body.say(String(e.message || e)));
   }
 
   function show(told) {
@@ -233,29 +235,25 @@ function draw_run(model, el, params) { // in a kernel `head`, `series` and `metr
   function later() { if (!pending) pending = requestAnimationFrame(draw); } // many changes, one drawing
 
   async function again() {
-    const began = performance.now();
-    let ended = false;
     try {
       const told = await ask(model, "run", { run_id });
-      if (over) return;
-      ended = told.progress.ended !== null;
-      show(told);
+      if (!over) show(told);
+      return !over && told.progress.ended === null;
     } catch (e) {
-      if (over) return;
+      if (over) return false;
       if (!failed.parentNode) body.root.replaceWith(failed);
       failed.textContent = String(e.message || e);
     }
-    if (!ended) timer = setTimeout(again, Math.max(1000, 20 * (performance.now() - began)));
   }
 
   if (live) {
     for (const name of ["head", "series", "metrics"]) model.on(`change:${name}`, later);
     draw();
-    if (!model.get("head").followed && model.get("head").progress.ended === null) timer = setTimeout(again, 1000); // a run of another process
-  } else again();
+    if (!model.get("head").followed && model.get("head").progress.ended === null) fresh = refreshed(model, root, again, 1000, undefined, true); // a run of another process
+  } else fresh = refreshed(model, root, again, 1000, ({ data }) => data.run_id === run_id);
   return () => {
     over = true;
-    clearTimeout(timer);
+    fresh?.stop();
     cancelAnimationFrame(pending);
     body.stop();
     if (live) for (const name of ["head", "series", "metrics"]) model.off?.(`change:${name}`, later);

@@ -78,7 +78,7 @@ function version_row(v, lanes_px, scale, best, choose) {
 
 function draw_versions(model, el, params) {
   const asked = params || model.get("params") || {}, root = html("div", "agl agl-versions"), said = html("p", "agl-none", "Reading the versions …"), top = html("div", "agl-hinted"), hint = html("p", "agl-hint"), keys = html("span"), place = html("div"), below = html("div");
-  let told = null, before = "", picked = [asked.a, asked.b].filter(Boolean), shown = "", over = false, timer = 0, leave = () => {};
+  let told = null, before = "", picked = [asked.a, asked.b].filter(Boolean), shown = "", over = false, fresh = null, leave = () => {};
   said.setAttribute("role", "status");
   keys.style.cssText = "display: inline-flex; gap: 12px";
   top.append(hint, keys);
@@ -86,7 +86,6 @@ function draw_versions(model, el, params) {
   el.append(root);
 
   async function load() {
-    const began = performance.now();
     try {
       const found = await ask(model, "versions", asked.run_id ? { run_id: asked.run_id } : {});
       if (over) return;
@@ -95,7 +94,6 @@ function draw_versions(model, el, params) {
       if (key !== before) { told = found; draw(); }
       before = key;
     } catch (e) { if (!over) said.textContent = String(e.message || e); }
-    if (!over) timer = setTimeout(load, Math.max(4000, 20 * (performance.now() - began)));
   }
 
   function ends() { // which two are compared: the picked ones, or one with what it comes from, or the first with the best
@@ -114,6 +112,7 @@ function draw_versions(model, el, params) {
 
   function choose(id) {
     picked = picked.length === 1 && picked[0] !== id ? [picked[0], id] : [id];
+    keep(root, { ...(asked.run_id ? { run_id: asked.run_id } : {}), a: picked[0], b: picked[1] ?? null });
     mark();
   }
 
@@ -162,6 +161,6 @@ function draw_versions(model, el, params) {
     tree.scrollTop = was ?? Math.max(0, at.offsetTop - tree.clientHeight / 2);
   }
 
-  load();
-  return () => { over = true; clearTimeout(timer); leave(); };
+  fresh = refreshed(model, root, load, 4000, (e) => e.kind === "resources" || e.kind === "metric");
+  return () => { over = true; fresh.stop(); leave(); };
 }

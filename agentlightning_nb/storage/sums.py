@@ -37,6 +37,7 @@ def run_sums(
         "errors": _errors(conn, steps),
         "work": _work(conn, run_id, now),
         "last": _last(conn, run_id),
+        "version": _version(conn, run_id),
         "metrics": _metrics(conn, run_id, since_metric),
     }
 
@@ -131,6 +132,18 @@ def _last(conn: sqlite3.Connection, run_id: str, most: int = 8) -> list[dict[str
         kind, message = row.pop("type"), row.pop("message")
         row["error"] = None if kind is None else f"{kind}: {message}"
     return found
+
+
+def _version(conn: sqlite3.Connection, run_id: str) -> dict[str, Any] | None:
+    "The version of the resources that the newest rollout was given; None while there is none."
+    found = _dicts(
+        conn,
+        """SELECT v.resources_id, v.version, v.note FROM
+           (SELECT resources_id FROM rollout WHERE run_id = ? ORDER BY step DESC, rowid DESC LIMIT 1) r
+           JOIN resources v ON v.resources_id = r.resources_id""",
+        (run_id,),
+    )
+    return found[0] if found else None
 
 
 def _metrics(conn: sqlite3.Connection, run_id: str, since: int) -> list[list[Any]]:

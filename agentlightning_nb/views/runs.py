@@ -226,7 +226,7 @@ def run_told(
     metrics: Mapping[str, Any] | None = None,  # the rows of its series, when they are known already
     most: int = 300,  # points of a series
 ) -> dict[str, Any]:
-    "All there is to show of a run: progress, throughput, work, health, last, curve, parts, metrics."
+    "All there is to show of a run: progress, throughput, work, version, health, last, curve, parts, metrics."
     run = sums["run"]
     curve = curve_of(run["run_id"], [p for p in sums["points"] if p["step"] is not None])
     return {
@@ -235,6 +235,7 @@ def run_told(
         "progress": progress(sums, now),
         "throughput": throughput(sums, prices),
         "work": sums["work"],
+        "version": sums.get("version"),  # an older server tells none
         "health": [asdict(f) for f in health(vitals(sums, curve, now))],
         "last": last_rows(sums["last"]),
         "curve": curve_rows(curve, most),
