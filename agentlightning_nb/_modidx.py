@@ -3350,6 +3350,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'agentlightning_nb/storage/sums.py'),
                                                 'agentlightning_nb.storage.sums._points': ( 'storage/sums.html#_points',
                                                                                             'agentlightning_nb/storage/sums.py'),
+                                                'agentlightning_nb.storage.sums._version': ( 'storage/sums.html#_version',
+                                                                                             'agentlightning_nb/storage/sums.py'),
                                                 'agentlightning_nb.storage.sums._work': ( 'storage/sums.html#_work',
                                                                                           'agentlightning_nb/storage/sums.py'),
                                                 'agentlightning_nb.storage.sums.run_figures': ( 'storage/sums.html#run_figures',
