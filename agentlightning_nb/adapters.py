@@ -47,8 +47,10 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 
 def triplet_from_span(span: Span, reward: float | None = None) -> Triplet | None:
-    "The triplet of one model call, or None when its token ids were not recorded."
+    "The triplet of one model call, or None when it failed or its token ids were not recorded."
     a = span.attributes
+    if span.status.status_code == "ERROR":
+        return None
     if not isinstance(a.get("response_token_ids"), list) or not a["response_token_ids"]:
         return None
     reasons = a.get("gen_ai.response.finish_reasons") or [None]

@@ -21,18 +21,19 @@ from .dialects.base import Dialect, Teller, json_bytes
 from .dialects.messages import MESSAGES
 from .dialects.native import NATIVE, chat_record
 from .engines.allowance import Reserved
-from .engines.base import Engine, Reply, batches_of
+from .engines.base import Engine, Heard, Reply
 from .engines.calls import OPERATIONS, Binding, Call, call_span, for_caller
 from .engines.chat import CHAT
 from .engines.openai import OpenAIEngine, UpstreamError
 from .engines.spoken import ABSENT, NotSpoken, Spoken, Verbatim, speaks
+from .engines.streams import batches_of, said_so_far
 from .engines.upstreams import Valve, as_engines, pinned
 from .errors import BadRequestError, BudgetError, LightningError, NotFoundError, ServerError
 from .metrics import CallCounts
 from .proxied.addresses import ADDRESS, DIALECTS, trace_of
 from .proxied.allowed import reserved_for
 from .proxied.attempts import Attempts
-from .proxied.failures import Retries, error_for, headers_for, told_of
+from .proxied.failures import Retries, error_for, headers_for, told_of, why_ended
 from .storage.rows import from_json
 
 log = logging.getLogger(__name__)
@@ -244,18 +245,15 @@ class Proxy:
             return await answering
         except NotSpoken:
             raise
-        except CallerLeft:
-            await self._record(call, None, "disconnected: the caller left")
-            raise
-        except Exception as e:
-            await self._record(call, None, f"error: {type(e).__name__}: {e}")
+        except (Exception, asyncio.CancelledError) as e:
+            await self._record(call, None, why_ended(e))
             raise
 
     async def _streamed(self, call: Call, teller: Teller, caller: Caller, send: Send) -> None:
-        batches = batches_of(call.engine, call.body, call.session)
+        batches = batches_of(call.engine, call.body, call.session, heard := Heard())
         held: list[dict[str, Any]] = []  # the finish reason and what follows wait until the call is recorded
         try:
-            while not isinstance(batch := await self._kept(call, caller.stays_for(anext(batches))), Reply):
+            while not isinstance(batch := await caller.stays_for(anext(batches)), Reply):
                 told = b""
                 for chunk in batch:
                     if held or any(c.get("finish_reason") for c in chunk.get("choices") or ()):
@@ -264,10 +262,12 @@ class Proxy:
                         told += teller.chunk(chunk)
                 if told or call.first_chunk is None and not held:
                     await self._tell(call, told, send)
-        except (NotSpoken, CallerLeft):
+        except NotSpoken:
             raise
-        except Exception as e:
-            if call.first_chunk is None:
+        except (Exception, asyncio.CancelledError) as e:
+            await batches.aclose()  # nothing more is asked for
+            await self._record(call, said_so_far(heard), why_ended(e))
+            if call.first_chunk is None or isinstance(e, CallerLeft | asyncio.CancelledError):
                 raise
             log.warning("A stream of attempt %s broke off: %s", call.session, type(e).__name__)
             return await send_part(send, teller.failed(told_of(e)), last=True)

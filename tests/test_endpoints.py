@@ -136,6 +136,30 @@ def test_an_endpoint_that_does_not_answer_in_time_is_given_up(script):
         asked(script([b""]).url, timeout_s=0.2)
 
 
+class Slowly(list):
+    "Parts that leave one by one, with a pause before each."
+
+    def __iter__(self):
+        for part in super().__iter__():
+            threading.Event().wait(0.1)
+            yield part
+
+
+def test_an_answer_may_take_longer_than_any_silence_in_it(script):
+    body = Slowly([b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n", *[b"x"] * 15])
+    assert asked(script([body]).url, timeout_s=1) == [(200, b"x" * 15)]
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_silence_in_the_middle_of_an_answer_ends_it(script, monkeypatch, through_proxy):
+    url = script([[b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n", b"x"]]).url
+    if through_proxy:
+        monkeypatch.setenv("http_proxy", url)
+        url = "http://example.org"
+    with pytest.raises((TimeoutError, Hung)):
+        asked(url, timeout_s=0.2)
+
+
 def test_an_endpoint_that_moves_its_callers_on_is_followed(script):
     there = script([OK, OK])
     move = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: %s/there\r\ncontent-length: 0\r\n\r\n" % there.url.encode()

@@ -7,14 +7,15 @@ __all__ = ['Waiting', 'Telling', 'Answering']
 
 # %% ../../nbs/engines/answering.ipynb #39fd82d9
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from random import Random
 from typing import Any
 
-from .base import Reply
+from .base import Heard, Reply
 from .prompts import Prompts
-from .replies import Speech, chat_reply, text_reply
+from .replies import Speech, chat_reply, reply_so_far, text_reply
 from .requests import Request, check_messages, requests_of, tools_of
 from .toolcalls import format_of
 from ..errors import BadRequestError
@@ -146,11 +147,22 @@ class Answering:
         await self._answered(requests)
         return text_reply(self.speech, requests, body, self.name)
 
+    async def batches(
+        self, body: dict[str, Any], *, session: str | None = None, heard: Heard | None = None
+    ) -> AsyncIterator[list[dict[str, Any]] | Reply]:
+        "The chunks, those that are there at once together, then the `Reply`."
+        async with contextlib.aclosing(self.stream(body, session=session, heard=heard)) as chunks:
+            async for item in chunks:
+                yield item if isinstance(item, Reply) else [item]
+                await asyncio.sleep(0)  # one turn for everybody else, or a burst of chunks keeps them all waiting
+
     async def stream(
-        self, body: dict[str, Any], *, session: str | None = None
+        self, body: dict[str, Any], *, session: str | None = None, heard: Heard | None = None
     ) -> AsyncIterator[dict[str, Any] | Reply]:
         "The answer in chunks as its tokens come, then the `Reply`. A tool call comes whole, when it has ended."
         requests = self._chat_requests(body, session)
+        if heard is not None:
+            heard.so_far = lambda: reply_so_far(self.speech, requests, body, self.name)
         telling = Telling(self.speech, requests, self.name)
         try:
             self.submit(requests)

@@ -108,7 +108,8 @@ def call_span(call: Call, reply: Reply | None, error: str | None = None) -> Span
     if call.reserved is not None and call.reserved.cut(attributes.get("gen_ai.response.finish_reasons") or ()):
         attributes["agl.over_budget"] = True
     if error is not None:
-        attributes.setdefault("gen_ai.response.finish_reasons", [error.split(":")[0]])
+        reasons = attributes.get("gen_ai.response.finish_reasons") or [None]
+        attributes["gen_ai.response.finish_reasons"] = [reason or error.split(":")[0] for reason in reasons]
     trace_id = binding.attempt_id.removeprefix("at-").ljust(32, "0") if binding else ""
     known = {"span_id": call.tries.span_id, "events": failed_tries(call.tries)} if call.tries else {}
     return Span(

@@ -132,6 +132,10 @@ class Assembly:
         kept["function"]["name"] += function.get("name") or ""
         kept["function"]["arguments"] += function.get("arguments") or ""
 
+    def so_far(self) -> Reply | None:
+        "What has been said until now; None when that is nothing."
+        return self.reply() if self.choices else None
+
     def reply(self) -> Reply:
         "The whole."
         for (index, name), texts in self._texts.items():

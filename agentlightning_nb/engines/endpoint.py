@@ -52,7 +52,7 @@ class Detour:
         import aiohttp
 
         self.errors, self.proxy = aiohttp.ClientError, proxy
-        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=30)
+        timeout = aiohttp.ClientTimeout(total=None, connect=30, sock_read=timeout_s)
         self.session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
 
     async def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> DetourAnswer:
@@ -82,7 +82,11 @@ def request_head(method: str, url: SplitResult, headers: Mapping[str, str]) -> b
 class Endpoint:
     "Asks one endpoint, from one event loop: straight away where that goes, else roundabout."
 
-    def __init__(self, base_url: str, timeout_s: float):
+    def __init__(
+        self,
+        base_url: str,
+        timeout_s: float,  # of silence: before the first byte of an answer, and between any two
+    ):
         self.base_url, self.timeout_s = base_url + "/", timeout_s
         self.pool, self._proxy = Pool(urlsplit(base_url)), proxy_of(urlsplit(base_url))
         self._detour: Detour | None = None

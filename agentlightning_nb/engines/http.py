@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, pool: "Pool"):
         self.pool, self.transport, self.lost, self.calls = pool, None, False, 0
+        self._loop = asyncio.get_running_loop()
         self.parser = httptools.HttpResponseParser(self)
         self.timer: asyncio.TimerHandle | None = None
         self._begin()
@@ -70,16 +71,16 @@ class Connection(asyncio.Protocol):
         self.status, self.headers, self.began, self.over = 0, {}, False, False
         self.kept, self.error, self.decoder = True, None, None
         self._parts: list[bytes] = []
-        self._unread, self._paused = 0, False
+        self._unread, self._paused, self.heard = 0, False, 0.0
         self._waiter: asyncio.Future | None = None
 
     async def ask(self, request: bytes, timeout_s: float) -> "Connection":
-        "Send a request, and wait for the head of its answer."
+        "Send a request, and wait for the head of its answer. `timeout_s` bounds each silence: before the first byte, and between any two."
         if self.lost:
             raise Hung("it hung up")
         self._begin()
         self.calls += 1
-        self.timer = asyncio.get_running_loop().call_later(timeout_s, self._late, timeout_s)
+        self.heard, self.timer = self._loop.time(), self._loop.call_later(timeout_s, self._late, timeout_s)
         self.transport.write(request)
         try:
             while not self.began:
@@ -96,7 +97,7 @@ class Connection(asyncio.Protocol):
         part = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts, self._unread = [], 0
         if self._paused and not self.lost:
-            self._paused = False
+            self._paused, self.heard = False, self._loop.time()
             self.transport.resume_reading()
         return part
 
@@ -130,7 +131,13 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _late(self, timeout_s: float) -> None:
-        self._fail(TimeoutError(f"no answer within {timeout_s:g} s"))
+        "Give up when nothing has come for the whole time; else look again when that could be."
+        now = self._loop.time()
+        since = now if self._paused else self.heard  # while nobody takes what has come, it is not the endpoint's turn
+        if now - since < timeout_s:
+            self.timer = self._loop.call_at(since + timeout_s, self._late, timeout_s)
+        else:
+            self._fail(TimeoutError(f"nothing came for {timeout_s:g} s"))
 
     # what the transport tells
 
@@ -142,6 +149,7 @@ class Connection(asyncio.Protocol):
         if self in self.pool.idle:  # nobody asked
             self.pool.idle.pop(self)
             return self.transport.abort()
+        self.heard = self._loop.time()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as e:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..dialects.base import json_bytes
-from .base import Reply
+from .base import Heard, Reply
 from .chunks import Assembly, Chunk, Events, data_of, reply_of
 from .endpoint import Endpoint
 from .http import Answer, whole_of
@@ -71,7 +71,7 @@ class OpenAIEngine:
         *,
         token_ids: bool
         | None = None,  # ask for exact ids, as vLLM gives them; None asks the endpoint whether it is vLLM
-        timeout_s: float = 600.0,
+        timeout_s: float = 600.0,  # of silence: before the first byte of an answer, and between any two
         retries: int = 2,  # after a connection that failed, a 429 or a 5xx; never once an answer has begun
         backoff_s: float = 0.25,  # before the first retry, twice as long before each further one
         speaks: Mapping[str, bool] | None = None,  # of "responses" and "messages"; the others are found out
@@ -203,10 +203,12 @@ class OpenAIEngine:
             yield rest
 
     async def batches(
-        self, body: dict[str, Any], *, session: str | None = None
+        self, body: dict[str, Any], *, session: str | None = None, heard: Heard | None = None
     ) -> AsyncIterator[list[dict[str, Any]] | Reply]:
         "The chunks, those that have come at once together, then the `Reply`. Leaving the loop early closes the call upstream."
         assembly = Assembly()
+        if heard is not None:
+            heard.so_far = assembly.so_far
         if self.token_ids is None:
             await self.knows_ids()
         batches = self.events("chat/completions", self._asked(body, stream=True))

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from ..dialects.base import Teller
-from ..dialects.native import NATIVE, Native
-from .base import Reply
+from ..dialects.native import NATIVE, Gathering, Native
+from .base import Heard, Reply
 from .chunks import data_of
 from .openai import OpenAIEngine, UpstreamError
 from ..errors import LightningError, ServerError
@@ -70,10 +70,12 @@ class Spoken:
         return self._reply(told, tried, raw)
 
     async def batches(
-        self, body: dict[str, Any], *, session: str | None = None
+        self, body: dict[str, Any], *, session: str | None = None, heard: Heard | None = None
     ) -> AsyncIterator[list[dict[str, Any]] | Reply]:
         "The events, each as `raw` bytes; from the one that ends the answer on they have a finish reason."
         gathering, begun, over = self.native.gathering(), False, False
+        if heard is not None:
+            heard.so_far = lambda: self._so_far(gathering)
         events = self.engine.events(self.route, self.asked, self.headers, final=self._final)
         async with contextlib.aclosing(events):
             try:
@@ -117,6 +119,13 @@ class Spoken:
     def _reply(self, told: dict[str, Any], tried: int, raw: bytes | None = None) -> Reply:
         self.engine.speaks[self.route] = True
         return Reply(self.native.completion(told), [], [], None, retries=tried, told=told, raw=raw)
+
+    def _so_far(self, gathering: Gathering) -> Reply | None:
+        if (told := gathering.so_far()) is None:
+            return None
+        completion = self.native.completion(told)
+        completion["choices"][0]["finish_reason"] = None
+        return Reply(completion, [], [], None, told=told)
 
     def _not_spoken(self) -> NotSpoken:
         return NotSpoken(f"The endpoint does not speak {self.route}.")

@@ -158,7 +158,7 @@ def triplets(conn: sqlite3.Connection, rollout_ids: Sequence[str]) -> dict[str, 
     rows = conn.execute(
         """SELECT r.rollout_id, r.reward, s.start_time, s.attempt_id, s.parent_id, s.span_id, s.prompt_token_ids, s.response_token_ids, s.response_logprobs, s.call
            FROM json_each(?) j JOIN rollout r ON r.rollout_id = j.value JOIN span s ON s.attempt_id = r.attempt_id
-           WHERE s.response_token_ids IS NOT NULL AND (s.rest IS NULL OR NOT EXISTS (SELECT 1 FROM span o
+           WHERE s.response_token_ids IS NOT NULL AND s.status IS NOT 'ERROR' AND (s.rest IS NULL OR NOT EXISTS (SELECT 1 FROM span o
                WHERE o.attempt_id = s.attempt_id AND o.rest IS NULL AND o.response_token_ids = s.response_token_ids
                AND o.prompt_token_ids IS s.prompt_token_ids))
            ORDER BY s.start_time, s.sequence_id""",
