@@ -112,18 +112,20 @@ class TrainingRun:
         check: Callable[[], None] | None = None,  # raises when nobody works any more
         address: Callable[[], tuple[str, str | None]] | None = None,  # URL and token of the server with the proxy
         resume: str | None = None,  # the id of the run to go on with
+        run_id: str | None = None,  # of a new run; None makes one
         options: Mapping[str, Any] | None = None,  # of the algorithm, for the record
+        report: Callable[[int, Mapping[str, float]], None] | None = None,  # is told the metrics of each step
     ):
         self.store, self.folder, self.config = store, folder, config
         self.tasks, self.val_tasks = list(tasks), list(val_tasks)
-        self.run_id = resume or new_id("run")
+        self.run_id = resume or run_id or new_id("run")
         self.algorithm, self.status, self.reason = algorithm, "running", ""
         self.step, self.max_steps, self.started = 0, None, time.time()
         self.latest: dict[str, float] = {}  # metrics of the last finished step
         self.error: BaseException | None = None
         self.panel: Any = None  # what shows it in a notebook
         self.state: dict[str, Any] | None = None
-        self._serve, self._check, self._address = serve, check, address
+        self._serve, self._check, self._address, self._report = serve, check, address, report
         self._versions: Versions | None = None
         self._asker: Asker | None = None
         self._said: list[str] = []
@@ -367,6 +369,8 @@ class TrainingRun:
         told = {name: float(value) for name, value in metrics.items()}
         self.latest = told if step + 1 > self.step else self.latest | told
         self.store.add_metrics(self.run_id, step, told)
+        if self._report is not None:
+            self._report(step, told)
         self.step = max(self.step, step + 1)
         self._tell()
 

@@ -24,6 +24,7 @@ from .algorithms.base import Algorithm, Run, as_algorithm, with_options
 from .client import LightningClient
 from .errors import BadRequestError, LightningError, RunError, need
 from .litagent import LitAgent, run_rollout
+from .loggers import About, Loggers, logger_names
 from .run import TrainingRun, lit_rollouts
 from .runner import bind_resources, describe_error, outcome_of, task_metadata
 from .server import AgentLightningServer
@@ -40,6 +41,7 @@ from agentlightning_nb.types import (
     as_resources,
     as_task,
     as_tasks,
+    new_id,
 )
 from .workers.kinds import check_kind, make_pool, prepare
 from .workers.supervised import config_for
@@ -204,10 +206,15 @@ class Trainer:
         store: LightningStore | str | Path | None = None,
         upstream: Any = None,  # an engine, or the URL of an OpenAI-compatible endpoint, for models without a base_url
         workers: str = "thread",  # thread, process (of this machine) or ray (actors of a cluster)
+        log_to: str
+        | Sequence[
+            str
+        ] = (),  # tensorboard, wandb, mlflow, trackio, or several of them; the store has everything anyway
     ):
         if n_workers < 1:
             raise BadRequestError(f"n_workers is {n_workers}; at least one is needed.")
         self.n_workers, self.workers = n_workers, check_kind(workers)
+        self.log_to = logger_names(log_to)
         self._hub = Hub(backend, store, upstream)
         self.run: TrainingRun | None = None  # the last one
         self._finalizer = weakref.finalize(self, self._hub.close)
@@ -298,10 +305,13 @@ class Trainer:
             )
         if not (given := as_tasks(_required(tasks, "tasks"))):
             raise BadRequestError("tasks is empty; give at least one task.")
+        folder, options = _folder_of(self.store), _options_of(algorithm)
+        run_id = resume.run_id if isinstance(resume, TrainingRun) else resume or new_id("run")
+        loggers = Loggers(self.log_to, About(run_id, folder, _name_of(algorithm), options))
         run = TrainingRun(
             self.store,
             algorithm=_name_of(algorithm),
-            folder=_folder_of(self.store),
+            folder=folder,
             tasks=given,
             val_tasks=as_tasks(val_tasks),
             resources=as_resources(resources),
@@ -309,8 +319,10 @@ class Trainer:
             serve=lambda engine: self._serve_for(pool, engine),
             check=lambda: _raise_error_of(pool),
             address=self._hub.address,
-            resume=resume.run_id if isinstance(resume, TrainingRun) else resume,
-            options=_options_of(algorithm),
+            resume=run_id if resume else None,
+            run_id=run_id,
+            options=options,
+            report=loggers,
         )
         try:
             pool = self._pool(agent, run.run_id)
@@ -321,7 +333,7 @@ class Trainer:
         if not isinstance(self._hub.backend, str):
             self.server.steer(run)
         threading.Thread(
-            target=_drive, args=(algorithm, run, pool), name=f"agentlightning-{run.run_id}", daemon=True
+            target=_drive, args=(algorithm, run, pool, loggers), name=f"agentlightning-{run.run_id}", daemon=True
         ).start()
         return run
 
@@ -529,8 +541,8 @@ def _raise_error_of(pool: Any) -> None:
         raise pool.error
 
 
-def _drive(algorithm: Algorithm, run: TrainingRun, pool: Any) -> None:
-    "The algorithm's thread: workers up, algorithm through, workers down, outcome on record."
+def _drive(algorithm: Algorithm, run: TrainingRun, pool: Any, loggers: Loggers) -> None:
+    "The algorithm's thread: workers up, algorithm through, workers down, loggers through, outcome on record."
     status, reason, error = "succeeded", "", None
     try:
         with pool:
@@ -540,6 +552,7 @@ def _drive(algorithm: Algorithm, run: TrainingRun, pool: Any) -> None:
         status, reason, error = "stopped" if run.stopping else "failed", str(e), e
     except BaseException as e:
         status, reason, error = "failed", f"{type(e).__name__}: {e}", e
+    loggers.close()
     run.finish(status, reason, error)
 
 
