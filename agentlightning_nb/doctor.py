@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['PACKAGES', 'TALK', 'Finding', 'Findings', 'check_versions', 'check_gpu', 'check_room', 'check_tokenizer',
-           'check_endpoint', 'check_loop', 'doctor']
+           'check_endpoint', 'check_token_ids', 'check_loop', 'doctor']
 
 # %% ../nbs/36_doctor.ipynb #75408ea0
 import importlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import socket
@@ -137,35 +138,63 @@ def check_tokenizer(tokenizer: Any) -> Iterator[Finding]:
             yield Finding("chat template", "note", f"rewrites earlier text at {said} ({name})", change)
 
 # %% ../nbs/36_doctor.ipynb #e360f7ba
-def check_endpoint(base_url: str, api_key: str = "", timeout_s: float = 10.0) -> Iterator[Finding]:
-    "Whether it answers, which models it has, and whether it gives token ids."
-    request = urllib.request.Request(
-        f"{base_url.rstrip('/')}/models", headers={"Authorization": f"Bearer {api_key or 'none'}"}
+def check_endpoint(base_url: str, api_key: str = "", timeout_s: float = 30.0) -> Iterator[Finding]:
+    "Whether it answers, which models it has, and whether it gives token ids: the first model is asked for one token."
+    url, key = base_url.rstrip("/"), api_key or os.environ.get("OPENAI_API_KEY") or "none"
+    status, told = _asked(f"{url}/models", key, timeout_s)
+    if status == 0:
+        advice = "Is it running, and is the address right?"
+        yield Finding("endpoint", "problem", f"{base_url} does not answer: {told}", advice)
+        return
+    listed = told.get("data") if isinstance(told, dict) else None
+    if status != 200 or not isinstance(listed, list):
+        refused = status in (401, 403)
+        advice = "Give its key as OPENAI_API_KEY." if refused else "Is the address right? It ends with /v1."
+        yield Finding("endpoint", "problem", f"{base_url} answers {status}", advice)
+        return
+    names = [str(m["id"]) for m in listed if isinstance(m, dict) and "id" in m]
+    yield Finding("endpoint", "ok", f"{base_url} answers; it has {', '.join(names[:3]) or 'no models'}")
+    if names:
+        yield check_token_ids(url, key, names[0], timeout_s)
+
+
+def check_token_ids(url: str, key: str, model: str, timeout_s: float) -> Finding:
+    "What a call of this model gives back of its tokens."
+    asked = {"model": model, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
+    status, told = _asked(
+        f"{url}/chat/completions", key, timeout_s, asked | {"logprobs": True, "return_token_ids": True}
     )
+    if 400 <= status < 500:  # some refuse what they do not know
+        status, told = _asked(f"{url}/chat/completions", key, timeout_s, asked)
+    if status != 200:
+        says = f"a call of {model} {f'answers {status}' if status else 'got no answer'}: {str(told)[:200]}"
+        return Finding("token ids", "problem", says, "Is it a chat model? Then the endpoint's own log says more.")
+    choice = (told.get("choices") or [{}])[0] if isinstance(told, dict) else {}
+    ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("content")
+    if not ids or not told.get("prompt_token_ids"):
+        advice = "Good for evaluation and prompts; to train the model, serve it with vLLM or here in the kernel."
+        return Finding("token ids", "note", f"a call of {model} gave no token ids", advice)
+    if not logprobs:
+        advice = "The trainer computes them anew, so that a difference between sampler and trainer is not seen."
+        return Finding("token ids", "note", f"a call of {model} gave token ids, but no logprobs", advice)
+    return Finding("token ids", "ok", f"a call of {model} gave token ids and logprobs, as training needs")
+
+
+def _asked(url: str, key: str, timeout_s: float, body: Any = None) -> tuple[int, Any]:
+    "Status and JSON of an answer, or its text; 0 and the reason when there is none."
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            listed = json.load(answer).get("data") or []
+            status, text = answer.status, answer.read().decode("utf-8", "replace")
     except urllib.error.HTTPError as e:
-        advice = (
-            "Give its key as OPENAI_API_KEY." if e.code in (401, 403) else "Is the address right? It ends with /v1."
-        )
-        yield Finding("endpoint", "problem", f"{base_url} answers {e.code}", advice)
-        return
-    except (OSError, ValueError, AttributeError) as e:
-        yield Finding(
-            "endpoint", "problem", f"{base_url} does not answer: {e}", "Is it running, and is the address right?"
-        )
-        return
-    names = ", ".join(str(m.get("id")) for m in listed[:3]) or "no models"
-    yield Finding("endpoint", "ok", f"{base_url} answers; it has {names}")
-    exact = any(m.get("owned_by") == "vllm" for m in listed)
-    says = "gives token ids, as training needs" if exact else "is not known to give token ids"
-    advice = (
-        ""
-        if exact
-        else "Good for evaluation and prompts; to train the model, serve it with vLLM or here in the kernel."
-    )
-    yield Finding("token ids", "ok" if exact else "note", says, advice)
+        status, text = e.code, e.read().decode("utf-8", "replace")
+    except (OSError, ValueError) as e:
+        return 0, e
+    try:
+        return status, json.loads(text)
+    except ValueError:
+        return status, text
 
 # %% ../nbs/36_doctor.ipynb #e4512771
 def check_loop() -> Iterator[Finding]:

@@ -1,10 +1,16 @@
 "`%lightning` and `%%reward` in a real IPython shell."
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
+from agentlightning_nb.doctor import check_endpoint
 from agentlightning_nb.litagent import rollout
+from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.store import LightningStore
-from agentlightning_nb.testing import ScriptedModel
+from agentlightning_nb.testing import Answer, ScriptedModel
 from agentlightning_nb.tracer import emit_reward
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import LLM, PromptTemplate
@@ -176,3 +182,56 @@ def test_a_model_call_in_dev_goes_through_the_proxy(shell):
     )
     done = shell.run_cell_magic("lightning", "dev --task \"'6 * 7?'\" --resources given", cell)
     assert done.final_reward == 1.0 and len(done.traces) >= 1
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    "An endpoint that lists `vllm` as the owner of its model and gives no token ids; a strict one refuses what it does not know."
+
+    strict = False
+
+    def do_GET(self):
+        self.told(200, {"data": [{"id": "m", "owned_by": "vllm"}]})
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.strict and "return_token_ids" in asked:
+            return self.told(400, {"error": "unknown field return_token_ids"})
+        return self.told(200, {"choices": [{"message": {"role": "assistant", "content": "yes"}}]})
+
+    def told(self, status, body):
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_doctor_tries_an_endpoint_instead_of_believing_it(strict):
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Endpoint", (Endpoint,), {"strict": strict})) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            found = {f.check: f for f in check_endpoint(f"http://127.0.0.1:{server.server_port}/v1")}
+        finally:
+            server.shutdown()
+            thread.join(10)
+    assert found["endpoint"].level == "ok" and found["token ids"].level == "note"
+    assert found["token ids"].says == "a call of m gave no token ids"
+
+
+def test_the_doctor_sees_token_ids_where_they_are_and_a_wrong_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTLIGHTNING_HOME", str(tmp_path))
+    with (
+        LightningStore() as store,
+        AgentLightningServer(store, upstream=ScriptedModel([Answer("yes", logprob=-0.1)], name="sim-ids")) as server,
+    ):
+        found = {f.check: f for f in check_endpoint(f"{server.url}/v1", server.token)}
+        assert (found["token ids"].level, found["endpoint"].level) == ("ok", "ok")
+        (wrong,) = check_endpoint(f"{server.url}/v1", "a guess")
+        assert wrong.level == "problem" and "answers 401" in wrong.says and "OPENAI_API_KEY" in wrong.do
+        (wrong,) = check_endpoint(f"{server.url}/v2", server.token)
+        assert wrong.level == "problem" and "ends with /v1" in wrong.do
