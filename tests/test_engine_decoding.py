@@ -5,14 +5,10 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from agentlightning_nb.engines.decoding import (  # noqa: E402
-    CachedDecoder,
-    FlatDecoder,
-    ReferenceDecoder,
-    decoder_kind,
-    differs,
-    tails,
-)
+from agentlightning_nb.engines.batch import tails  # noqa: E402
+from agentlightning_nb.engines.cached import CachedDecoder  # noqa: E402
+from agentlightning_nb.engines.decoding import ReferenceDecoder, decoder_kind, differs  # noqa: E402
+from agentlightning_nb.engines.flat import FlatDecoder  # noqa: E402
 from agentlightning_nb.rl.tiny import make_model, make_tokenizer  # noqa: E402
 
 VOCABULARY = 300

@@ -26,7 +26,16 @@ HEAVY = [
     "google.protobuf",
     "opentelemetry.proto",
 ]
-ENGINE = ("engines/torch", "engines/vllm", "engines/decoding", "engines/sampler", "engines/sampling")
+ENGINE = (
+    "engines/torch",
+    "engines/vllm",
+    "engines/batch",
+    "engines/cached",
+    "engines/decoding",
+    "engines/flat",
+    "engines/sampler",
+    "engines/sampling",
+)
 TRAIN = (
     "rl",
     *ENGINE,

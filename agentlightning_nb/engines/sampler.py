@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .decoding import Batch, decoder_kind
+from .batch import Batch
+from .decoding import decoder_kind
 from .requests import Request
 from .sampling import Drawn, likeliest, sample
 from ..errors import ServerError

@@ -145,13 +145,21 @@ class Torch:
 
     copy: bool = False  # sample from a copy of the model, with weights of its own
     device: str | None = None  # of the copy; None is the model's
+    dtype: str | None = None  # of the copy, float32 or bfloat16; None is the model's
     max_batch: int = 512
     keep_tokens: int = 65_536  # of conversations whose keys and values are kept
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (None, "float32", "bfloat16"):
+            raise BadRequestError(f"Torch: dtype is {self.dtype!r}; give 'float32' or 'bfloat16'.")
+        if (self.device or self.dtype) and not self.copy:
+            raise BadRequestError("Torch: device and dtype are of a copy; give copy=True with them.")
 
     def open(
         self, model: Any, tokenizer: Any, *, name: str = "policy", max_tokens: int = 256, seed: int = 0
     ) -> TorchEngine:
         "An engine for this model, started."
-        sampled = deepcopy(model).to(self.device or model.device) if self.copy else model
+        dtype = getattr(torch, self.dtype) if self.dtype else model.dtype
+        sampled = deepcopy(model).to(device=self.device or model.device, dtype=dtype) if self.copy else model
         options = {"max_batch": self.max_batch, "keep_tokens": self.keep_tokens}
         return TorchEngine(sampled, tokenizer, name=name, max_tokens=max_tokens, seed=seed, **options).start()

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .batches import Batch, batch_of
 from .heads import token_logprobs
-from .llama import FlatLlama, is_flat, unwrapped
+from .llama import FlatLlama, attend, is_flat, unwrapped
 from .options import Memory
 from .rows import TrainingRow
 
@@ -44,26 +44,36 @@ class Packed:
 
     def __init__(self, flat: FlatLlama, batch: Batch):
         self.flat, self.b, n = flat, batch, batch.prompt_tokens
-        self.grouped = flat.heads != flat.kv_heads
+        self.grouped = flat.heads // flat.kv_heads
         self.at = batch.place[:n], batch.place[n:]
         K, (B, L) = batch.prompts[1], batch.tails
         device = batch.ids.device
         in_prompt = (torch.arange(K, device=device) < batch.length[batch.which][:, None])[:, None, None]
         causal = torch.ones(L, L, dtype=torch.bool, device=device).tril().expand(B, 1, L, L)
-        self.seen = torch.cat((in_prompt.expand(-1, -1, L, -1), causal), -1)  # (B, 1, L, K + L)
+        seen = torch.cat((in_prompt.expand(-1, -1, L, -1), causal), -1)
+        self.seen = seen.repeat(1, 1, self.grouped, 1)  # (B, 1, grouped heads * L, K + L)
+        self.bias: Tensor | None = None
+
+    def mask(self, like: Tensor) -> Tensor:
+        "What a tail sees: on a GPU as what is added to its scores, once for all layers, its rows laid out as the fast kernels want them."
+        if not like.is_cuda:
+            return self.seen
+        if self.bias is None:
+            (*rows, width), room = self.seen.shape, -self.seen.shape[-1] % 16
+            self.bias = F.pad(like.new_zeros(*rows, width).masked_fill(~self.seen, -torch.inf), (0, room))[..., :width]
+        return self.bias
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         "What each token (N, heads, size) finds among those before it: (N, heads * size)."
         b, n = self.b, self.b.prompt_tokens
         pq, pk, pv = (_spread(t[:n], self.at[0], *b.prompts) for t in (q, k, v))
         found = [
-            _gather(F.scaled_dot_product_attention(pq, pk, pv, is_causal=True, enable_gqa=self.grouped), self.at[0])
+            _gather(F.scaled_dot_product_attention(pq, pk, pv, is_causal=True, enable_gqa=self.grouped > 1), self.at[0])
         ]
         if len(b.ids) > n:
             tq, tk, tv = (_spread(t[n:], self.at[1], *b.tails) for t in (q, k, v))
             tk, tv = (torch.cat((p.index_select(0, b.which), t), 2) for p, t in ((pk, tk), (pv, tv)))
-            o = F.scaled_dot_product_attention(tq, tk, tv, attn_mask=self.seen, enable_gqa=self.grouped)
-            found.append(_gather(o, self.at[1]))
+            found.append(_gather(attend(tq, tk, tv, self.mask(tq)), self.at[1]))
         return torch.cat(found)
 
     def block(self, layer: Any, x: Tensor, cos: Tensor, sin: Tensor, only: Tensor | None) -> Tensor:
