@@ -26,7 +26,7 @@ from agentlightning_nb.engines.torch import Torch
 from agentlightning_nb.rl.advantages import group_advantages
 from agentlightning_nb.rl.options import Lora, Memory, Optim
 from agentlightning_nb.rl.policy import Policy
-from agentlightning_nb.rl.rows import rows_of
+from agentlightning_nb.rl.rows import TrainingRow, rows_of
 from agentlightning_nb.rl.tiny import make_tokenizer
 from agentlightning_nb.rl.weights import with_adapter
 from agentlightning_nb.types import Triplet
@@ -78,11 +78,11 @@ def free() -> None:
 
 
 def our_steps(model, tokenizer, args) -> dict[str, list[float]]:
-    "Seconds of sampling and of update, a step each, and the gradient's tokens."
+    "Seconds of each part of a step, the log-probability gap to the sampler, and GiB at the peak."
     half = Memory(dtype="bfloat16", micro_batch_tokens=args.micro, logits=1 << 28)
     policy = Policy(model, tokenizer, optim=Optim(lr=RATE, muon=False), memory=half)
     engine = Torch(copy=True, dtype="bfloat16").open(model, tokenizer, max_tokens=args.new)
-    found: dict[str, list[float]] = {"sampling": [], "update": [], "gap": [], "memory": []}
+    found: dict[str, list[float]] = {name: [] for name in ("sampling", "rows", "update", "push", "gap", "memory")}
 
     async def sample(prompts):
         bodies = [{"prompt": p, "max_tokens": args.new, "ignore_eos": True} for p in prompts for _ in range(GROUP)]
@@ -101,12 +101,16 @@ def our_steps(model, tokenizer, args) -> dict[str, list[float]]:
                 for r, a in zip(replies, worth, strict=True)
                 for row in rows_of([Triplet(r.prompt_ids, r.response_ids, r.logprobs, temperature=1.0)])
             ]
+            made = synchronised()
             told = policy.update(rows)
+            updated = synchronised()
             engine.push(model, f"step {step + 1}")
             ended = synchronised()
             for name, value in {
                 "sampling": sampled - began,
-                "update": ended - sampled,
+                "rows": made - sampled,
+                "update": updated - made,
+                "push": ended - updated,
                 "gap": told["logprob_gap"],
                 "memory": told["peak_memory_mb"] / 1024,
             }.items():
@@ -225,8 +229,6 @@ def adapter_memory(model, tokenizer, args) -> float:
     prompts = prompt_ids(0, args.prompt)
     answer = [3 + i % 400 for i in range(args.new)]
     mask = [0] * args.prompt + [1] * args.new
-    from agentlightning_nb.rl.rows import TrainingRow
-
     rows = [
         TrainingRow(p + answer, mask, [-10.0] * len(mask), advantage=(-1.0) ** g, rollout_id=str(i))
         for i, p in enumerate(prompts)
@@ -284,8 +286,9 @@ def compare_steps(model, tokenizer, args, size: int, best: float) -> None:
         peer += trl_steps(deepcopy(model), tokenizer, args)
         free()
         print(f"round {number + 1} of {args.rounds}: {ours} {peer}", flush=True)
-    sampling, update = statistics.median(ours["sampling"]), statistics.median(ours["update"])
-    whole, theirs = sampling + update, statistics.median(peer)
+    part = {name: statistics.median(values) for name, values in ours.items()}
+    sampling, update, theirs = part["sampling"], part["update"], statistics.median(peer)
+    whole = sampling + part["rows"] + update + part["push"]
     trained = TASKS * (args.prompt + GROUP * args.new)
     rate = 6 * size * trained / update / 1e12
     print(
@@ -293,12 +296,12 @@ def compare_steps(model, tokenizer, args, size: int, best: float) -> None:
     )
     print("| way | s a step | TRL takes |\n|---|---|---|")
     print(f"| TRL GRPOTrainer | {theirs:.2f} | 1 |")
+    print(f"| ours | {whole:.2f} | {theirs / whole:.1f} times as long |")
+    print("Ours, s: " + ", ".join(f"{name} {part[name]:.3f}" for name in ("sampling", "rows", "update", "push")) + ".")
     print(
-        f"| ours | {whole:.2f} = sampling {sampling:.2f} + update {update:.2f} | {theirs / whole:.1f} times as long |"
+        f"Sampling: {TASKS * GROUP * args.new / sampling:,.0f} tokens/s. Update: {trained:,} tokens, {rate:.0f} TFLOP/s of {best:.0f}."
     )
-    print(
-        f"Sampling: {TASKS * GROUP * args.new / sampling:,.0f} tokens/s. Update: {trained:,} tokens, {rate:.0f} TFLOP/s of {best:.0f}, peak {max(ours['memory']):.1f} GiB; log-probability gap to the sampler {statistics.median(ours['gap']):.4f}."
-    )
+    print(f"Peak of the update {max(ours['memory']):.1f} GiB; log-probability gap to the sampler {part['gap']:.4f}.")
 
 
 if __name__ == "__main__":

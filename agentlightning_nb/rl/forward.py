@@ -79,7 +79,7 @@ class Packed:
     def block(self, layer: Any, x: Tensor, cos: Tensor, sin: Tensor, only: Tensor | None) -> Tensor:
         "One layer on all tokens (N, D); `only` some of them go on."
         q, k, v = self.flat.qkv(layer, x)
-        o = self.attend(self.flat.rotate(q, cos, sin), self.flat.rotate(k, cos, sin), v)
+        o = self.attend(*(self.flat.rotate(t, cos, sin).to(v.dtype) for t in (q, k)), v)
         if only is not None:
             x, o = x.index_select(0, only), o.index_select(0, only)
         return self.flat.after(layer, x, o)
@@ -142,10 +142,10 @@ class Scorer:
         rows = [TrainingRow(ids[i][:n], [0] * 3 + [1] * (n - 3), [0.0] * n) for i, n in enumerate((7, 5, 6))]
         batch = batch_of(rows).to(self.model.device)
         with torch.no_grad(), evaluating(self.model):
-            expected = self._score("whole", batch)[0]
+            expected = self._score("whole", batch, mixed=False)[0]
             allowed = 1e-3 if expected.isfinite().all() and self.model.dtype == torch.float32 else 0.25
             for way in ways:
-                if (self._score(way, batch)[0] - expected).abs().max() <= allowed:
+                if (self._score(way, batch, mixed=False)[0] - expected).abs().max() <= allowed:
                     return way
                 log.warning("%s is not trained %s: its scores would differ.", type(self.model).__name__, way)
         return "whole"
@@ -154,10 +154,9 @@ class Scorer:
         "Log-probabilities (T,) of the sampled tokens and entropies (T,) of what they were drawn from."
         return self._score(self.way, batch)
 
-    def _score(self, way: str, b: Batch) -> tuple[Tensor, Tensor]:
-        half = self.memory.dtype == "bfloat16" and self.model.dtype == torch.float32
-        mixed = torch.autocast(b.ids.device.type, torch.bfloat16) if half else contextlib.nullcontext()
-        with mixed:
+    def _score(self, way: str, b: Batch, *, mixed: bool = True) -> tuple[Tensor, Tensor]:
+        half = mixed and self.memory.dtype == "bfloat16" and self.model.dtype == torch.float32
+        with torch.autocast(b.ids.device.type, torch.bfloat16) if half else contextlib.nullcontext():
             if way == "whole":
                 scores = whole_scores(self.model, b)
             elif way == "decoder":
