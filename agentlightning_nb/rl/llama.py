@@ -70,7 +70,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     Heads that share keys stand behind each other as queries: no key is repeated, and the fast kernels of a GPU take it."""
     (B, heads, L, size), kv_heads = q.shape, k.shape[1]
     folded = q.reshape(B, kv_heads, heads // kv_heads * L, size)
-    return F.scaled_dot_product_attention(folded, k, v, attn_mask=seen).view(B, heads, L, size)
+    return F.scaled_dot_product_attention(folded, k, v, attn_mask=seen).reshape(B, heads, L, size)
 
 
 class FlatLlama:
