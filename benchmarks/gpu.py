@@ -79,7 +79,7 @@ def free() -> None:
 
 def our_steps(model, tokenizer, args) -> dict[str, list[float]]:
     "Seconds of each part of a step, the log-probability gap to the sampler, and GiB at the peak."
-    half = Memory(dtype="bfloat16", micro_batch_tokens=args.micro, logits=1 << 28)
+    half = Memory(dtype="bfloat16", micro_batch_tokens=args.micro)
     policy = Policy(model, tokenizer, optim=Optim(lr=RATE, muon=False), memory=half)
     engine = Torch(copy=True, dtype="bfloat16").open(model, tokenizer, max_tokens=args.new)
     found: dict[str, list[float]] = {name: [] for name in ("sampling", "rows", "update", "push", "gap", "memory")}

@@ -117,7 +117,7 @@ def test_half_precision_keeps_the_weights_whole():
 
 def test_the_demo_learns(tmp_path):
     model, tokenizer = make_tiny()
-    algorithm = GRPO(model, tokenizer, max_steps=25, eval_every=25, memory=Memory(device="cuda"))
+    algorithm = GRPO(model, tokenizer, max_steps=40, eval_every=40, memory=Memory(device="cuda"))
     tasks, held_out = calculator_tasks(2000), calculator_tasks(100, seed=1, held_out=True)
     with Trainer(n_workers=64, store=tmp_path / "run.db") as trainer:
         run = trainer.fit(CalculatorAgent(), algorithm=algorithm, tasks=tasks, val_tasks=held_out, progress=False)

@@ -12,9 +12,14 @@ import torch
 from torch import Tensor
 
 # %% ../../nbs/rl/heads.ipynb #99fa7553
-def _scores(hidden: Tensor, weight: Tensor, temperature: Tensor) -> Tensor:
-    "Scores (c, V) in fp32, at the temperature of each token."
-    return (hidden @ weight.T).float().div_(temperature[:, None])
+def _scores(hidden: Tensor, weight: Tensor, temperature: Tensor | None) -> Tensor:
+    "Scores (c, V) in fp32, at the temperature of each token; None is 1 for all."
+    scores = (hidden @ weight.T).float()
+    return scores if temperature is None else scores.div_(temperature[:, None])
+
+
+def _pieces(hidden: Tensor, piece: int) -> list[slice]:
+    return [slice(i, i + piece) for i in range(0, max(len(hidden), 1), piece)]
 
 
 class TokenLogprobs(torch.autograd.Function):
@@ -27,38 +32,33 @@ class TokenLogprobs(torch.autograd.Function):
         "`piece` tokens at a time."
         ctx.set_materialize_grads(False)
         logps, entropies, kept = [], [], None
-        for h, y, temp in zip(*(t.split(piece) for t in (hidden, target, temperature)), strict=True):
-            scores = _scores(h, weight, temp)
-            total = scores.logsumexp(-1)
-            logps.append(scores.gather(1, y[:, None])[:, 0] - total)
-            p = (scores - total[:, None]).exp_()
-            entropies.append(total - torch.linalg.vecdot(p, scores))
-            kept = p
+        ctx.cold = None if bool((temperature == 1).all()) else temperature
+        for at in _pieces(hidden, piece):
+            logs = _scores(hidden[at], weight, ctx.cold if ctx.cold is None else ctx.cold[at]).log_softmax(-1)
+            logps.append(logs.gather(1, target[at, None])[:, 0])
+            kept = logs.exp()
+            entropies.append(-torch.linalg.vecdot(kept, logs))
         logp, entropy = torch.cat(logps), torch.cat(entropies)
         ctx.piece, whole = piece, len(hidden) <= piece
-        ctx.save_for_backward(hidden, weight, target, temperature, logp, entropy, kept if whole else None)
+        ctx.save_for_backward(hidden, weight, target, entropy, kept if whole else None)
         return logp, entropy
 
     @staticmethod
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         "Gradients of hidden states and weight."
-        hidden, weight, target, temperature, logp, entropy, kept = ctx.saved_tensors
+        hidden, weight, target, entropy, kept = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for at in torch.arange(len(hidden)).split(ctx.piece):
-            at = slice(int(at[0]), int(at[-1]) + 1)
-            h, y, temp = hidden[at], target[at][:, None], temperature[at]
-            p = kept
-            if p is None:
-                scores = _scores(h, weight, temp)
-                p = (scores - scores.logsumexp(-1, keepdim=True)).exp_()
-            moved = torch.zeros_like(p)
+        for at in _pieces(hidden, ctx.piece):
+            h, y, cold = hidden[at], target[at][:, None], None if ctx.cold is None else ctx.cold[at]
+            p = _scores(h, weight, cold).softmax(-1) if kept is None else kept
+            if of_logp is None:
+                moved = torch.zeros_like(p)
+            else:
+                moved = (p * -of_logp[at][:, None]).scatter_add_(1, y, of_logp[at][:, None])
             if of_entropy is not None:
                 moved.sub_(p * (p.clamp(min=1e-30).log() + entropy[at][:, None]) * of_entropy[at][:, None])
-            if of_logp is not None:
-                moved.addcmul_(p, of_logp[at][:, None], value=-1.0)
-                moved.scatter_add_(1, y, of_logp[at][:, None])
-            moved = moved.div_(temp[:, None]).to(weight.dtype)
+            moved = (moved if cold is None else moved.div_(cold[:, None])).to(weight.dtype)
             torch.matmul(moved, weight, out=grad_hidden[at])
             if grad_weight is not None:
                 grad_weight.add_(moved.T @ h)
@@ -70,8 +70,9 @@ def token_logprobs(
     weight: Tensor,  # (V, D)
     target: Tensor,  # (T,)
     temperature: Tensor,  # (T,)
-    scores: int = 1 << 25,  # that may be held at a time
+    scores: int | None = None,  # that may be held at a time; None is 2^25 of them (128 MB), on a GPU 2^28
 ) -> tuple[Tensor, Tensor]:
     "Log-probabilities (T,) of the targets and entropies (T,), both in fp32."
+    scores = scores or (1 << 28 if hidden.is_cuda else 1 << 25)
     piece = max(1, min(scores // len(weight), max(len(hidden), 1)))
     return TokenLogprobs.apply(hidden, weight.to(hidden.dtype), target, temperature, piece)

@@ -176,12 +176,13 @@ class Memory:
     dtype: str = "float32"  # of the computation: float32 or bfloat16
     checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them
     micro_batch_tokens: int = 16_384  # with padding
-    logits: int = 1 << 25  # scores held at a time
+    logits: int | None = None  # scores over the vocabulary held at a time; None is 2^25 of them (128 MB), on a GPU 2^28
 
     def __post_init__(self) -> None:
         one_of("Memory", "dtype", self.dtype, ("float32", "bfloat16"))
-        for name in ("micro_batch_tokens", "logits"):
-            within("Memory", name, getattr(self, name), 1)
+        within("Memory", "micro_batch_tokens", self.micro_batch_tokens, 1)
+        if self.logits is not None:
+            within("Memory", "logits", self.logits, 1)
 
 
 @dataclass(frozen=True)
