@@ -83,7 +83,7 @@ def varied(rng: random.Random, texts: Mapping[str, Sequence[str]]) -> dict[str, 
     "The texts with some sentences dropped and some added."
     found = {}
     for name, said in texts.items():
-        kept = [s for s in said if rng.random() < 0.75]
+        kept = [s for s in said if rng.random() < 0.85]
         fresh = [s for s in SENTENCES[name] if s not in said]
         kept += rng.sample(fresh, min(len(fresh), rng.choice((0, 1, 1, 2))))
         found[name] = kept or rng.sample(SENTENCES[name], 1)
@@ -91,13 +91,13 @@ def varied(rng: random.Random, texts: Mapping[str, Sequence[str]]) -> dict[str, 
 
 
 def lessons(tasks: Sequence[Mapping[str, Any]], *, only_tool: bool = False) -> WriteLesson:
-    "What writes conversations about these tasks: an eighth of them edits, the rest questions."
+    "What writes conversations about these tasks: three in ten of them edits, the rest questions."
 
     def write(rng: random.Random) -> Lesson:
         texts = some_texts(rng)
         if only_tool:
             texts = {"system": [USE, *rng.sample([PLAIN, REFUSE], rng.randint(0, 2))], "calculator": [SUMS, PRODUCTS]}
-        elif rng.random() < 0.12:
+        elif rng.random() < 0.3:
             asked = {"role": "user", "content": REWRITE.format(texts=marked(texts))}
             return Lesson([asked, {"role": "assistant", "content": marked(varied(rng, texts))}], right=False)
         task, system, tool = rng.choice(tasks), texts["system"], texts["calculator"]
@@ -127,7 +127,7 @@ def make_reader(write: WriteLesson) -> Any:
 def make_instructed(
     *,
     seed: int = 0,
-    enough: float = 0.85,  # share of tool conversations that it would write without a wrong token
+    enough: float = 0.9,  # share of tool conversations that it would write without a wrong token
     max_steps: int = 600,
     on_step: Callable[[int, float], None] = lambda step, mastered: None,
 ) -> tuple[Any, Any]:

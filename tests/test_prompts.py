@@ -1,6 +1,8 @@
 "APO and GEPA: budgets, the evaluation cache, going on after a kill, refusals, failures and equal scores."
 
 import json
+import random
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,7 +13,7 @@ from agentlightning_nb.algorithms.gepa import GEPA
 from agentlightning_nb.algorithms.prompts import Budget, refusal, texts_of, with_texts
 from agentlightning_nb.errors import BadRequestError
 from agentlightning_nb.litagent import rollout
-from agentlightning_nb.simulated import Clerk, Desk, desk_tasks, first_texts
+from agentlightning_nb.simulated import PHRASES, Clerk, Desk, desk_tasks, first_texts
 from agentlightning_nb.testing import Answer, ScriptedModel, reply_to
 from agentlightning_nb.tracer import emit_message
 from agentlightning_nb.trainer import Trainer
@@ -105,6 +107,46 @@ def test_evaluations_of_other_runs_count_only_when_asked_for():
         free = fit(trainer, APO(max_steps=1, branches=1, everywhere=True))
         assert evaluations(trainer.store, free) == []
         assert texts_of(free.best_resources) == texts_of(again.best_resources)
+
+
+class Whimsical(Clerk):
+    "A clerk whose edits follow from the seed that it is asked with; without one, from how often it was asked."
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.seeds = []
+
+    def _said(self, body):
+        text = body["messages"][-1]["content"]
+        if not text.startswith("Rewrite:"):
+            return super()._said(body)
+        self.seeds.append(body.get("seed"))
+        texts = dict(re.findall(r'<text name="(\w+)">(.*?)</text>', text, re.DOTALL))
+        drawn = random.Random(body.get("seed", len(self.seeds)))
+        return "".join(f'<text name="{n}">{t} {drawn.choice(PHRASES)}</text>' for n, t in texts.items())
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_with_seeds_is_the_same_whenever_it_is_run(name):
+    more = {"critique": None, "edit": "Rewrite: {texts}"} if name == "apo" else {"reflection": "Rewrite: {texts}"}
+    found, asked = [], []
+    for workers in (1, 6):
+        clerk = Whimsical(seed=1)
+        with Trainer(n_workers=workers, upstream=clerk) as trainer:
+            run = fit(trainer, SEARCHES[name](model_sampling={"seed": 5}, **more))
+            found.append(found_by(trainer.store, run))
+            asked.append(sorted(clerk.seeds))
+    assert found[0] == found[1] and asked[0] == asked[1]
+    assert min(asked[0]) == 5
+    if name == "apo":  # which asks about one parent several times: the same words again have another seed
+        assert max(asked[0]) > 5
+
+
+def test_no_seed_is_sent_where_none_is_asked_for():
+    clerk = Whimsical(seed=1)
+    with Trainer(n_workers=2, upstream=clerk) as trainer:
+        fit(trainer, SEARCHES["apo"](max_steps=1, critique=None, edit="Rewrite: {texts}"))
+    assert set(clerk.seeds) == {None}
 
 
 class Cut(Exception):
