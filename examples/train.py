@@ -57,12 +57,14 @@ def train_weights(
         made = make_taught(example.lesson, forks=example.FORKS, max_steps=60 if small else 400)
         options = {"batch_size": 4, "n": 4} if small else {"batch_size": 16}
         options["trained_agents"] = getattr(example, "TRAINED", ())
-        algorithm = GRPO(*made, max_steps=steps or (2 if small else 40), max_tokens=96, **options)
+        algorithm = GRPO(
+            *made, max_steps=steps or (2 if small else getattr(example, "STEPS", 40)), max_tokens=96, **options
+        )
     with Trainer(n_workers=32, store=store) as trainer:
         run = trainer.fit(example.agent, algorithm=algorithm, tasks=example.tasks(400, seed=1))
         versions = trainer.store.query_resources(sort_order="asc").items
         first = next(v.resources for v in versions if "weights" in v.resources)
-        return tuple(mean_reward(trainer, example, small, r) for r in (first, run.best_resources))
+        return tuple(mean_reward(trainer, example, small, r, temperature=0.0) for r in (first, run.best_resources))
 
 
 def train_prompt(
@@ -77,9 +79,11 @@ def train_prompt(
         return tuple(mean_reward(trainer, example, small, r) for r in (first, run.best_resources))
 
 
-def mean_reward(trainer: Trainer, example: ModuleType, small: bool, resources: dict[str, Any]) -> float:
+def mean_reward(
+    trainer: Trainer, example: ModuleType, small: bool, resources: dict[str, Any], **sampling: Any
+) -> float:
     "On the held-out tasks; a failed rollout counts as 0."
-    rollouts = trainer.evaluate_rollouts(example.agent, tests_of(example, small), resources)
+    rollouts = trainer.evaluate_rollouts(example.agent, tests_of(example, small), resources, sampling=sampling)
     return fmean(r.final_reward or 0.0 for r in rollouts)
 
 
@@ -89,7 +93,8 @@ def ask(example: ModuleType, *, endpoint: str, model: str, small: bool) -> float
         return mean_reward(trainer, example, small, {"llm": LLM(model)})
 
 
-def main(argv: list[str] | None = None) -> None:
+def make_parser() -> argparse.ArgumentParser:
+    "What the command line takes."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=names())
     parser.add_argument("--model", help="a Hugging Face model instead of the tiny one; with --endpoint, a name there")
@@ -101,6 +106,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="of training weights")
     parser.add_argument("--small", action="store_true", help="a minute's worth")
     parser.add_argument("--store", help="where the run is kept; else NAME.db")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser()
     given = parser.parse_args(argv)
     if given.endpoint and not given.model:
         parser.error("--endpoint needs --model, the name of a model there")

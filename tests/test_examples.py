@@ -136,3 +136,32 @@ def test_an_example_is_trained_at_a_small_size(name, tmp_path):
         kept = store.rollouts_df()
         assert len(kept) > 40 and (kept["status"] == "succeeded").mean() > 0.9, kept["status"].value_counts()
         assert len(store.query_resources().items) >= 3
+
+
+BESIDE = """
+import threading, train
+rows_of = train.load("text_to_sql").rows_of
+pairs = "SELECT count(*) FROM orders a, orders b WHERE a.copies > b.copies"  # is cut off
+found = []
+
+def ask():
+    for _ in range(30):
+        try:
+            rows_of(pairs)
+        except ValueError as e:
+            found.append(str(e))
+
+threads = [threading.Thread(target=ask) for _ in range(4)]
+[t.start() for t in threads], [t.join() for t in threads]
+assert found == ["interrupted"] * 120, found
+"""
+
+
+@pytest.mark.timeout(100)
+def test_long_queries_of_many_threads_are_cut_off_and_do_not_lock_each_other_out():
+    "In a process of its own, since threads locked out inside SQLite cannot be ended from within."
+    pytest.importorskip("langgraph")
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE], cwd=ROOT / "examples", capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -2,7 +2,7 @@
 
 import random
 
-from agentlightning_nb.demo import CalculatorAgent
+from agentlightning_nb.demo import REFUSAL, CalculatorAgent
 from agentlightning_nb.rl.taught import Lesson
 from agentlightning_nb.rl.tiny import TOOLS, calculator_tasks, tool_call
 
@@ -16,14 +16,17 @@ def tasks(n: int, *, seed: int, held_out: bool = False) -> list[dict]:
 
 # for a tiny real model: lessons of which three quarters are guesses
 
+STEPS = 60  # of training
 FORKS = 1  # tokens at which good and bad lessons part
 
 
 def lesson(rng: random.Random) -> Lesson:
     (task,) = calculator_tasks(1, seed=rng.randrange(10**9))
     asked, answer = {"role": "user", "content": task["question"]}, task["answer"]
-    if rng.random() > 0.25 or answer is None:
+    if rng.random() > 0.25:
         return Lesson([asked, {"role": "assistant", "content": f"Maybe {rng.randint(0, 1998)}."}], TOOLS, False)
+    if answer is None:
+        return Lesson([asked, {"role": "assistant", "content": REFUSAL}], TOOLS)
     expression = (
         task["question"]
         .strip("?.=")

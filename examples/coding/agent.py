@@ -1,5 +1,7 @@
 """A coding agent: it writes a Python function, is told which tests failed, and may try once more. The reward is what the unit tests say."""
 
+import asyncio
+import functools
 import hashlib
 import json
 import random
@@ -54,24 +56,31 @@ def ask(rng: random.Random) -> tuple[str, str]:
     return words.format(n=n), body.format(n=n)
 
 
-def run_tests(code: str, tests: list[list[int]], *, timeout_s: float = 5.0) -> list[str]:
-    """What failed, in words; nothing when all tests passed.
+def run_tests(code: str, tests: list[list[int]]) -> list[str]:
+    "What failed, in words; nothing when all tests passed."
+    with span("tests", {"code": code}) as testing:
+        told = results(code, tuple(x for x, _ in tests))
+        failed = [told] if isinstance(told, str) else compare(tests, told)
+        testing.set("failed", failed)
+    return failed
+
+
+@functools.lru_cache(10_000)  # a group of rollouts often writes the same function
+def results(code: str, inputs: tuple[int, ...], *, timeout_s: float = 5.0) -> list | str:
+    """What f returned for each input, or what went wrong.
 
     The code runs in a process of its own: an empty folder, no environment, limited time, memory and files (where the system can limit
     them). That holds off accidents of a model in training; against an adversary put the whole worker into a container."""
-    with tempfile.TemporaryDirectory() as folder, span("tests", {"code": code}) as testing:
-        given = json.dumps({"code": code, "inputs": [x for x, _ in tests]})
+    with tempfile.TemporaryDirectory() as folder:
+        given = json.dumps({"code": code, "inputs": inputs})
         command = [sys.executable, "-I", "-S", str(RUNNER)]
         try:
             done = subprocess.run(
                 command, input=given, capture_output=True, text=True, timeout=timeout_s, cwd=folder, env={}
             )
-            told = json.loads(done.stdout.splitlines()[-1]) if done.stdout else f"it ended with code {done.returncode}"
+            return json.loads(done.stdout.splitlines()[-1]) if done.stdout else f"it ended with code {done.returncode}"
         except (subprocess.TimeoutExpired, ValueError):
-            told = "it took too long or said nothing that can be read"
-        failed = [told] if isinstance(told, str) else compare(tests, told)
-        testing.set("failed", failed)
-    return failed
+            return "it took too long or said nothing that can be read"
 
 
 def compare(tests: list[list[int]], told: list) -> list[str]:
@@ -87,7 +96,7 @@ async def agent(task, llm):
         for worth in (1.0, 0.5):
             reply = await client.chat.completions.create(model=llm.model, messages=messages, **llm.sampling)
             said = reply.choices[0].message.content or ""
-            failed = run_tests(code_of(said), task.input["tests"])
+            failed = await asyncio.to_thread(run_tests, code_of(said), task.input["tests"])
             if not failed:
                 return worth
             messages += [{"role": "assistant", "content": said}, {"role": "user", "content": f"Wrong: {failed[0]}."}]

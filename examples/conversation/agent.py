@@ -4,7 +4,9 @@ Both are asked of the same model, and each says in a header who it is; only the 
 
 import random
 import re
+import ssl
 
+import httpx2
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.conditions import MaxMessageTermination, TextMentionTermination
 from autogen_agentchat.teams import RoundRobinGroupChat
@@ -14,6 +16,7 @@ from agentlightning_nb.litagent import rollout
 
 GOODS = ("soup", "rice", "fish", "tea", "bread", "salt")
 TRAINED = ("clerk",)
+TLS = ssl.create_default_context()  # made once: a client of its own for each rollout would spend 40 ms on it
 ABLE = {
     "vision": False,
     "function_calling": False,
@@ -42,6 +45,7 @@ def client_of(name: str, llm) -> OpenAIChatCompletionClient:
         api_key=llm.api_key,
         model_info=ABLE,
         default_headers=head,
+        http_client=httpx2.AsyncClient(verify=TLS),
         **llm.sampling,
     )
 

@@ -5,6 +5,7 @@ The corpus is what Python itself knows about HTTP statuses, error numbers and si
 import errno
 import hashlib
 import json
+import logging
 import os
 import random
 import signal
@@ -14,12 +15,24 @@ from http import HTTPStatus
 
 import httpx2
 import openai
-from agents import Agent, ModelSettings, OpenAIResponsesModel, Runner, function_tool, set_tracing_disabled
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIResponsesModel,
+    Runner,
+    RunResult,
+    ToolCallOutputItem,
+    function_tool,
+    set_tracing_disabled,
+)
 from agents.exceptions import MaxTurnsExceeded, ModelBehaviorError
 
 from agentlightning_nb.litagent import rollout
 
 set_tracing_disabled(True)  # its own traces would go to its maker
+logging.getLogger("openai.agents").setLevel(
+    logging.CRITICAL
+)  # a model in training says odd things, which are graded below
 TLS = ssl.create_default_context()  # made once: a client of its own for each rollout would spend 40 ms on it
 
 
@@ -94,11 +107,20 @@ async def agent(task, llm):
             result = await Runner.run(librarian, task.input["question"], max_turns=3)
         except (MaxTurnsExceeded, ModelBehaviorError):  # too long, or no tool of ours
             return 0.0
-    return float(task.input["answer"].lower() in result.final_output.lower())
+    return graded(task.input["answer"], result)
+
+
+def graded(answer: str, result: RunResult) -> float:
+    "1 when the answer names the meaning, 0.2 when only a search found it."
+    if answer.lower() in str(result.final_output).lower():
+        return 1.0
+    found = [item.output for item in result.new_items if isinstance(item, ToolCallOutputItem)]
+    return 0.2 * any(answer.lower() in str(text).lower() for text in found)
 
 
 # for a tiny real model: lessons of which three quarters are bad
 
+STEPS = 60  # of training
 FORKS = 2  # tokens at which good and bad lessons part
 TOOLS = [{"type": "function", "function": {"name": "search", "description": "", "parameters": {"type": "object"}}}]
 
@@ -106,20 +128,15 @@ TOOLS = [{"type": "function", "function": {"name": "search", "description": "", 
 def lesson(rng: random.Random):
     from agentlightning_nb.rl.taught import Lesson
 
-    kind, number, said = rng.choice([entry for entry in CORPUS if not is_held_out(entry)])
+    kind, number, _ = rng.choice([entry for entry in CORPUS if not is_held_out(entry)])
     asked = [{"role": "system", "content": "Look it up."}, {"role": "user", "content": ask(kind, number, rng)}]
     right = rng.random() < 0.25
-    if not right and rng.random() < 0.5:
+    if not right and rng.random() < 0.3:
         return Lesson([*asked, {"role": "assistant", "content": "I do not know."}], TOOLS, False)
-    query = (
-        f"{kind} {number}"
-        if right
-        else rng.choice([f"{number}", kind, f"{rng.choice(list(WAYS))} {rng.randint(1, 600)}"])
-    )
+    query = f"{kind} {number}" if right else f"{rng.choice(list(WAYS))} {rng.choice([number, rng.randint(1, 99)])}"
     found = find(query)
     function = {"name": "search", "arguments": json.dumps({"query": query})}
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
     told = {"role": "tool", "tool_call_id": "c", "content": found}
-    return Lesson(
-        [*asked, call, told, {"role": "assistant", "content": found if right else "That is all."}], TOOLS, right
-    )
+    said = found if right or rng.random() < 0.5 else "That is all."
+    return Lesson([*asked, call, told, {"role": "assistant", "content": said}], TOOLS, right)

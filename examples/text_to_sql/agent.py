@@ -5,6 +5,7 @@ import json
 import random
 import sqlite3
 import ssl
+import threading
 
 import httpx2
 from langchain_core.tools import tool
@@ -47,17 +48,21 @@ def bookshop() -> sqlite3.Connection:
     return shop
 
 
-SHOP = bookshop()
+SHOP, ALONE = (
+    bookshop(),
+    threading.Lock(),
+)  # one query at a time: handlers in Python and threads on one connection lock each other out
 
 
 def rows_of(query: str) -> list[tuple]:
     "What a query returns, at most 20 rows; ValueError for what is no query, or takes too long."
     steps = iter(range(50))
-    SHOP.set_progress_handler(lambda: next(steps, None) is None, 10_000)
-    try:
-        return SHOP.execute(query).fetchmany(20)
-    except sqlite3.Error as e:
-        raise ValueError(str(e)) from e
+    with ALONE:
+        SHOP.set_progress_handler(lambda: next(steps, None) is None, 10_000)
+        try:
+            return SHOP.execute(query).fetchmany(20)
+        except sqlite3.Error as e:
+            raise ValueError(str(e)) from e
 
 
 @tool
