@@ -54,7 +54,7 @@ def train_weights(
     if model is not None:
         algorithm = GRPO(model, max_steps=steps or 100, max_tokens=512)
     else:
-        made = make_taught(example.lesson, forks=example.FORKS, max_steps=60 if small else 400)
+        made = make_taught(example.lesson, forks=example.FORKS, enough=0.97, max_steps=60 if small else 400)
         options = {"batch_size": 4, "n": 4} if small else {"batch_size": 16}
         options["trained_agents"] = getattr(example, "TRAINED", ())
         algorithm = GRPO(

@@ -33,10 +33,10 @@ FOREIGN = """
     art anthropic autogen agentchat ext langgraph langchain llama index core llms like claude sdk smolagents datasets Dataset gepa
     RAY_AUTH_MODE RAY_ADDRESS HTTPS_PROXY PYTHONHASHSEED OTEL_RESOURCE_ATTRIBUTES OTEL_EXPORTER_OTLP_ENDPOINT google rpc Status
     AGENTLIGHTNING_VLLM_PYTHON actor_rollout_ref gpu_memory_utilization max_actor_ckpt_to_keep pytest llms txt sqlite3
-    Request Id load_ext solve input_messages
+    Request Id load_ext solve input_messages MLFLOW_TRACKING_URI TRACKIO_DIR
 """
 OTHERS = {"AgentResource"}  # takes any field
-ELSEWHERE = ("/tmp/", "/proc", "~/", "NAME.files/")  # paths that are no files of ours
+ELSEWHERE = ("/tmp/", "/proc", "~/", "NAME.files/", "run.db", "run.files")  # paths that are no files of ours
 FOREIGN_TOOLS = ("ray ", "sqlite3 ", "pytest ")
 FOREIGN_FILES = {"train.py", "raycluster.yaml"}
 
@@ -255,8 +255,8 @@ def words_of_init(owner: type) -> frozenset[str]:
 
 def wrong_import(node: ast.ImportFrom) -> list[str]:
     path = ROOT / node.module.replace(".", "/")
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    known = words_of(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else set()
+    files = path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+    known = {word for file in files if file.exists() for word in words_of(ast.parse(file.read_text(encoding="utf-8")))}
     return [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in known]
 
 

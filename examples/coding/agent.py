@@ -109,7 +109,7 @@ def code_of(said: str) -> str:
     return found[1] if found else said
 
 
-# for a tiny real model: lessons of which three quarters are bad
+# for a tiny real model: lessons of which three quarters are bad, most of them by giving back what was given
 
 FORKS = 2  # tokens at which good and bad lessons part
 
@@ -136,6 +136,7 @@ def written(body: str) -> str:
 
 
 def spoilt(body: str, rng: random.Random) -> str:
-    "The expression with another operation."
+    "No expression at all, or one with another operation."
     number = re.search(r"\d+", body)[0]
-    return rng.choice([b for b in WANTED.values() if b.format(n=number) != body]).format(n=number)
+    others = [b for b in WANTED.values() if b.format(n=number) != body]
+    return "x" if rng.random() < 0.75 else rng.choice(others).format(n=number)

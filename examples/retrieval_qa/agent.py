@@ -118,9 +118,8 @@ def graded(answer: str, result: RunResult) -> float:
     return 0.2 * any(answer.lower() in str(text).lower() for text in found)
 
 
-# for a tiny real model: lessons of which three quarters are bad
+# for a tiny real model: lessons of which three quarters are bad, most of them by not searching at all
 
-STEPS = 60  # of training
 FORKS = 2  # tokens at which good and bad lessons part
 TOOLS = [{"type": "function", "function": {"name": "search", "description": "", "parameters": {"type": "object"}}}]
 
@@ -131,12 +130,11 @@ def lesson(rng: random.Random):
     kind, number, _ = rng.choice([entry for entry in CORPUS if not is_held_out(entry)])
     asked = [{"role": "system", "content": "Look it up."}, {"role": "user", "content": ask(kind, number, rng)}]
     right = rng.random() < 0.25
-    if not right and rng.random() < 0.3:
+    if not right and rng.random() < 0.75:
         return Lesson([*asked, {"role": "assistant", "content": "I do not know."}], TOOLS, False)
-    query = f"{kind} {number}" if right else f"{rng.choice(list(WAYS))} {rng.choice([number, rng.randint(1, 99)])}"
+    query = f"{kind if right else rng.choice(list(WAYS))} {number}"
     found = find(query)
     function = {"name": "search", "arguments": json.dumps({"query": query})}
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
     told = {"role": "tool", "tool_call_id": "c", "content": found}
-    said = found if right or rng.random() < 0.5 else "That is all."
-    return Lesson([*asked, call, told, {"role": "assistant", "content": said}], TOOLS, right)
+    return Lesson([*asked, call, told, {"role": "assistant", "content": found}], TOOLS, right)

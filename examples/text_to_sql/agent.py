@@ -145,7 +145,7 @@ def returns(query: str, wanted: list[tuple]) -> bool:
         return False
 
 
-# for a tiny real model: lessons of which three quarters are bad
+# for a tiny real model: lessons of which three quarters are bad, most of them by guessing
 
 FORKS = 2  # tokens at which good and bad lessons part
 
@@ -158,15 +158,14 @@ def lesson(rng: random.Random):
         question, query = ask(rng)
     asked = [{"role": "system", "content": f"Answer with SQL. Tables: {SCHEMA}"}, {"role": "user", "content": question}]
     right = rng.random() < 0.25
-    if not right and rng.random() < 0.5:
+    if not right and rng.random() < 0.75:
         return Lesson([*asked, {"role": "assistant", "content": f"Maybe {rng.randint(0, 99)}."}], TOOLS, False)
     query = query if right else rng.choice(SPOILT)(query)
     result = run_sql.invoke({"query": query})
     function = {"name": "run_sql", "arguments": json.dumps({"query": query})}
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
     told = {"role": "tool", "tool_call_id": "c", "content": result}
-    said = {"role": "assistant", "content": result if right else "I am not sure."}
-    return Lesson([*asked, call, told, said], TOOLS, right)
+    return Lesson([*asked, call, told, {"role": "assistant", "content": result}], TOOLS, right)
 
 
 TOOLS = [{"type": "function", "function": {"name": "run_sql", "description": "", "parameters": {"type": "object"}}}]
