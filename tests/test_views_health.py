@@ -32,6 +32,7 @@ SIGNS = [  # name, what makes it speak, what does not quite
     ("one reward", {"scored": 32, "highest": 0.0}, {"scored": 31, "highest": 0.0}),
     ("no variance", {"metrics": {"same_reward_groups": series(0.7)}}, {"metrics": {"same_reward_groups": series(0.6)}}),
     ("truncated", {"metrics": {"truncated": series(0.1)}}, {"metrics": {"truncated": series(0.09)}}),
+    ("forks", {"metrics": {"forks": series(0.25)}}, {"metrics": {"forks": series(0.2)}}),
     ("not finite", {"metrics": {"grad_norm": series(1.0, None)}}, {"metrics": {"other": series(1.0, None)}}),
     ("mismatch", {"metrics": {"logprob_gap": series(0.06)}}, {"metrics": {"logprob_gap": series(0.02)}}),
     (

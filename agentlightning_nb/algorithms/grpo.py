@@ -19,7 +19,7 @@ import torch
 from .ahead import Ages, Ahead
 from .base import Algorithm, Run, batches
 from .curriculum import Curriculum, Draws
-from .learning import kept_rows, nothing_to_train, step_metrics, training_rows
+from .learning import kept_rows, nothing_to_train, row_metrics, step_metrics, training_rows
 from .validation import Standing, Validation, prune, validated
 from ..engines.base import PolicyEngine
 from ..engines.torch import Torch
@@ -184,6 +184,7 @@ class GRPO(Algorithm):
         rows = self.rows(rollouts)
         if problem := nothing_to_train(rollouts, rows, self.trained_agents):
             raise RunError(problem)
+        told |= row_metrics(rows)
         young, stale = ages.sort(rows, step)
         own = getattr(engine, "model", None) is policy.model
         with engine.paused() if own else contextlib.nullcontext():

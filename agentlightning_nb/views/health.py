@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LEVELS', 'RECENT', 'PATIENCE', 'TURNS', 'RIGHT_TO_LEFT', 'SIGNS', 'Finding', 'Vitals', 'isolated', 'run_failed',
            'nobody_works', 'queue_grows', 'nothing_ends', 'failures', 'no_reward', 'one_reward', 'no_variance',
-           'truncated', 'not_finite', 'mismatch', 'entropy', 'gradient', 'clipping', 'standstill', 'overfitting',
-           'health']
+           'truncated', 'forks', 'not_finite', 'mismatch', 'entropy', 'gradient', 'clipping', 'standstill',
+           'overfitting', 'health']
 
 # %% ../../nbs/views/health.ipynb #19760846
 import re
@@ -164,7 +164,7 @@ def failures(v: Vitals) -> Finding | None:
     level = "serious" if failed / n >= 0.25 else "warning" if failed / n >= 0.05 else "note"
     timed_out = any(kind in ("Timeout", "timeout") for kind, _ in counts)
     tries = "Raise timeout_s, or let the agent take fewer turns." if timed_out else "Open one and read its traceback."
-    tries += " A failed rollout counts as reward 0, so the agent is trained not to go there."
+    tries += " A failed rollout counts as 0 in the curve, and trains nothing."
     return Finding("failures", level, says + ".", tries, example)
 
 # %% ../../nbs/views/health.ipynb #e9891dd0
@@ -210,6 +210,16 @@ def truncated(v: Vitals) -> Finding | None:
     says = f"{_share(fmean(values))} of the answers of {_last(len(values))} were cut off by the token limit."
     tries = "Raise max_tokens, or reward short answers: what is cut off is left out of training."
     return Finding("truncated", "serious" if fmean(values) >= 0.5 else "warning", says, tries)
+
+
+def forks(v: Vitals) -> Finding | None:
+    "Turns that do not go on from the one before token by token, so that each is read and trained by itself."
+    values = v.last("forks")
+    if not values or fmean(values) < 0.25:
+        return None
+    says = f"{_share(fmean(values))} of the training rows of {_last(len(values))} are turns that do not go on from the one before, token by token."
+    tries = "A group's token view says where they part. Mostly it is the chat template, or an agent that rewrites its history; each such turn is computed anew."
+    return Finding("forks", "warning" if fmean(values) >= 0.5 else "note", says, tries)
 
 # %% ../../nbs/views/health.ipynb #0d8cea82
 def not_finite(v: Vitals) -> Finding | None:
@@ -326,7 +336,7 @@ def overfitting(v: Vitals) -> Finding | None:
 # %% ../../nbs/views/health.ipynb #a5d31031
 SIGNS: tuple[Callable[[Vitals], Finding | None], ...] = (
     *(run_failed, nobody_works, not_finite, failures, no_reward, one_reward, mismatch),
-    *(no_variance, truncated, standstill, overfitting, entropy, gradient, clipping, nothing_ends, queue_grows),
+    *(no_variance, truncated, forks, standstill, overfitting, entropy, gradient, clipping, nothing_ends, queue_grows),
 )
 
 
