@@ -13,9 +13,9 @@ def load_ipython_extension(shell: Any) -> None:
     def show(name: str) -> Any:  # the widgets are imported when something is shown, not before
         return lambda *args: getattr(import_module("agentlightning_nb.widgets.show"), name)(*args)
 
-    formatter = shell.display_formatter
-    formatter.formatters["text/plain"].for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_pretty"))
-    formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.types", "LitRollout", show("rollout_bundle"))
+    formatter, rollout = shell.display_formatter, ("agentlightning_nb.types.rollouts", "LitRollout")
+    formatter.formatters["text/plain"].for_type_by_name(*rollout, show("rollout_pretty"))
+    formatter.mimebundle_formatter.for_type_by_name(*rollout, show("rollout_bundle"))
     formatter.mimebundle_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_bundle"))
     formatter.ipython_display_formatter.for_type_by_name("agentlightning_nb.run", "TrainingRun", show("run_display"))
     rescored = "agentlightning_nb.rescoring", "Rescored"

@@ -1,6 +1,7 @@
 "A room imports only from the rows above its own; the rooms of one package may import each other."
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,20 @@ def test_display_never_imports_algorithms():
         *(PACKAGE / "widgets").glob("*.py"),
     ]:
         assert not path.exists() or not imported(path) & {"algorithms", "trainer", "server"}, path.name
+
+
+def test_what_shows_itself_is_known_by_the_module_that_it_is_in():
+    interactive = pytest.importorskip("IPython.core.interactiveshell")
+    formatter = interactive.InteractiveShell().display_formatter
+    shell = type("Shell", (), {"display_formatter": formatter})()
+    for name in ("register_magic_function", "set_hook"):
+        setattr(shell, name, lambda *_, **__: None)
+    agentlightning_nb.load_ipython_extension(shell)
+    known = {
+        name
+        for one in (*formatter.formatters.values(), formatter.mimebundle_formatter, formatter.ipython_display_formatter)
+        for name in one.deferred_printers
+        if name[0].startswith("agentlightning_nb")
+    }
+    found = {(module, name, getattr(import_module(module), name).__module__) for module, name in known}
+    assert len(known) == 3 and all(module == really for module, _, really in found), found
