@@ -22,6 +22,7 @@ from typing import Any
 
 from .algorithms.base import Algorithm, Run, as_algorithm, with_options
 from .client import LightningClient
+from .engines.upstreams import ByModel, weights_name
 from .errors import BadRequestError, LightningError, RunError, need
 from .litagent import LitAgent, run_rollout
 from .loggers import About, Loggers, logger_names
@@ -438,14 +439,15 @@ class Trainer:
 
     def _engine_for(self, resources: NamedResources) -> contextlib.AbstractContextManager:
         "What serves these resources: the engine at hand, or one loaded from their checkpoint."
-        weights = next((r for r in resources.values() if isinstance(r, ModelWeights) and r.path), None)
-        if weights is None or (
-            self._hub.engine is not None and self.run is not None and resources == self.run.resources
-        ):
+        weights = {name: r.path for name, r in resources.items() if isinstance(r, ModelWeights) and r.path}
+        if not weights or (self._hub.engine is not None and self.run is not None and resources == self.run.resources):
             return contextlib.nullcontext()
-        return self._hub.serving(
-            importlib.import_module("agentlightning_nb.engines.torch").TorchEngine.load(weights.path)
-        )
+        load = importlib.import_module("agentlightning_nb.engines.torch").TorchEngine.load
+        if len(weights) == 1:
+            return self._hub.serving(load(*weights.values()))
+        models = {r.model for r in resources.values() if isinstance(r, LLM)}
+        named = {model: weights[weights_name(model)] for model in sorted(models) if weights_name(model) in weights}
+        return self._hub.serving(ByModel({model: load(path, name=model) for model, path in named.items()}))
 
     async def dev(
         self,

@@ -222,13 +222,19 @@ def algorithm_names() -> list[str]:
     return sorted({*BUILT_IN, *(e.name for e in entry_points(group=GROUP))})
 
 
-def as_algorithm(algorithm: Any) -> Algorithm:  # an Algorithm, an object with optimize_step, a name, or a list of these
+def as_algorithm(
+    algorithm: Any,
+) -> (
+    Algorithm
+):  # an Algorithm, an object with optimize_step, a name, a list of these, or GRPO by the name of each policy
     "The algorithm; a name that nobody registered lists the known ones."
     if isinstance(algorithm, str):
         return named_algorithm(algorithm)
     if isinstance(algorithm, list | tuple) and algorithm:
         chain = importlib.import_module("agentlightning_nb.algorithms.chain").Chain
         return chain(tuple(map(as_algorithm, algorithm)))
+    if isinstance(algorithm, Mapping) and algorithm:
+        return importlib.import_module("agentlightning_nb.algorithms.team").Team(dict(algorithm))
     if hasattr(algorithm, "optimize_step"):
         return OptimizeSteps(algorithm)
     if not inspect.isclass(algorithm) and callable(getattr(algorithm, "run", None)):

@@ -127,8 +127,7 @@ class GRPO(Algorithm):
 
     def run(self, run: Run) -> None:
         "Train until `max_steps`, until `stop_at` is reached, or until the run is stopped."
-        self._check()
-        self._check_validation(run)
+        self.check(run)
         run.plan(self.max_steps)
         kept = run.state or {}
         model, tokenizer = self.load(kept.get("checkpoint"))
@@ -145,11 +144,11 @@ class GRPO(Algorithm):
             self._train(run, policy, engine, kept.get("step", 0))
 
     def _train(self, run: Run, policy: Policy, engine: PolicyEngine, start: int) -> None:
-        asked, ages = self._asked(run, start), Ages(self.staleness)
+        asked, ages = self.asked(run, start), Ages(self.staleness)
         standing = Standing(self.validation, self.stop_at, validated(run, start) if start and run.val_tasks else None)
         if start == 0:
             self._publish(run, policy, engine, asked, 0, keep=True)
-            if self._enough(run, standing, 0):
+            if self.enough(run, standing, 0):
                 return
         engine.push(policy.model, run.version)
         ages.born[run.version] = start
@@ -158,10 +157,10 @@ class GRPO(Algorithm):
                 if run.stopping:
                     return
                 due = self._step(run, policy, engine, ages, asked, step, ahead.take(step))
-                if due and self._enough(run, standing, step + 1):
+                if due and self.enough(run, standing, step + 1):
                     return
 
-    def _asked(self, run: Run, start: int) -> "Asked":
+    def asked(self, run: Run, start: int) -> "Asked":
         "Who collects the rollouts of each step."
         sampling = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         if self.curriculum is None:
@@ -199,10 +198,10 @@ class GRPO(Algorithm):
         run.log(step, **told)
         return due
 
-    def rows(self, rollouts: Sequence[LitRollout]) -> list[TrainingRow]:
-        "What these rollouts are trained by."
+    def rows(self, rollouts: Sequence[LitRollout], model: str | None = None) -> list[TrainingRow]:
+        "What these rollouts are trained by; of one policy of several, from the calls to its model only."
         how = {"advantage": self.advantage, "credit": self.credit, "agents": self.trained_agents}
-        return training_rows(rollouts, **how, rewards=self.rewards)
+        return training_rows(rollouts, **how, rewards=self.rewards, model=model)
 
     def rate(self, step: int) -> float:
         "The share of the learning rates at this step."
@@ -213,11 +212,7 @@ class GRPO(Algorithm):
     ) -> None:
         "Make the weights the latest version; with `keep` write them, and where the run stands, to its folder."
         path = policy.save(self._folder(run) / f"step-{done:05d}") if keep else None
-        weights = {
-            "weights": ModelWeights(
-                path, base_model=str(self.model) if isinstance(self.model, str | Path) else "", step=done
-            )
-        }
+        weights = {"weights": ModelWeights(path, base_model=self.base_model, step=done)}
         has_model = any(isinstance(r, LLM) for r in run.resources.values())
         models = {} if has_model else {"llm": LLM(self.name)}
         version = run.publish({**run.resources, **models, **weights}, note=f"GRPO step {done}")
@@ -225,6 +220,11 @@ class GRPO(Algorithm):
         if path is not None:
             state = {"step": done, "checkpoint": str(path), "options": self.options()}
             run.checkpoint(state | asked.state(done))
+
+    @property
+    def base_model(self) -> str:
+        "Where the model came from, when that can be said."
+        return str(self.model) if isinstance(self.model, str | Path) else ""
 
     def options(self) -> dict[str, Any]:
         "What was chosen, as JSON: all but the model, its tokenizer and who samples."
@@ -240,7 +240,7 @@ class GRPO(Algorithm):
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _enough(self, run: Run, standing: Standing, done: int) -> bool:
+    def enough(self, run: Run, standing: Standing, done: int) -> bool:
         "Run the validation tasks under the weights as they are, and tidy up; True when the run may end here."
         why = ""
         if run.val_tasks:
@@ -280,6 +280,11 @@ class GRPO(Algorithm):
         if checkpoint is not None:
             made.load_optimizer(checkpoint)
         return made
+
+    def check(self, run: Run) -> None:
+        "Refuse what cannot be, and what has no effect in this run."
+        self._check()
+        self._check_validation(run)
 
     def _check(self) -> None:
         for name in ("n", "batch_size", "max_steps", "eval_every", "max_tokens"):

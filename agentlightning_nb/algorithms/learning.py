@@ -20,9 +20,10 @@ from ..rl.shaping import Rewards
 from ..types import LitRollout, Triplet
 
 # %% ../../nbs/algorithms/learning.ipynb #862e3ca5
-def calls_of(rollout: LitRollout, agents: Sequence[str] = ()) -> list[Triplet]:
-    "The model calls of these agents or models; with none given, all."
+def calls_of(rollout: LitRollout, agents: Sequence[str] = (), model: str | None = None) -> list[Triplet]:
+    "The model calls of these agents or models; with none given, all; of one policy of several those to its model."
     found = rollout.triplets if not agents else [t for t in rollout.triplets if {t.agent, t.model} & set(agents)]
+    found = found if model is None else [t for t in found if t.model == model]
     if any(t.response_ids and t.logprobs is None for t in found):
         raise RunError(
             f"A model call of rollout {rollout.rollout_id} came without log-probabilities. GRPO trains the model that it serves: "
@@ -44,9 +45,10 @@ def training_rows(
     credit: str = "rollout",  # or turn
     agents: Sequence[str] = (),  # whose calls are trained; empty: all
     rewards: Rewards = Rewards(),  # what a rollout is worth
+    model: str | None = None,  # calls to this one only
 ) -> list[TrainingRow]:
     "The rows of a step's rollouts with their advantages."
-    rows = [rows_of(calls_of(r, agents), rollout_id=r.rollout_id, group_id=r.group_id or "") for r in rollouts]
+    rows = [rows_of(calls_of(r, agents, model), rollout_id=r.rollout_id, group_id=r.group_id or "") for r in rollouts]
     if credit == "turn":
         return _by_turn(rollouts, rows, advantage)
     tokens = [sum(sum(row.mask) for row in found) for found in rows]
