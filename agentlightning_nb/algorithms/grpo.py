@@ -186,8 +186,13 @@ class GRPO(Algorithm):
         told |= row_metrics(rows)
         young, stale = ages.sort(rows, step)
         own = getattr(engine, "model", None) is policy.model
-        with engine.paused() if own else contextlib.nullcontext():
-            told |= policy.update(young, rate=self.rate(step)) | ages.metrics(rows, step)
+        try:
+            with engine.paused() if own else contextlib.nullcontext():
+                told |= policy.update(young, rate=self.rate(step)) | ages.metrics(rows, step)
+        except RunError:  # this step was not taken: what there was before it is good
+            if step and run.resources["weights"].path is None:
+                self._publish(run, policy, engine, asked, step, keep=True)
+            raise
         done = step + 1
         due = done % self.eval_every == 0 or done == self.max_steps or run.stopping
         self._publish(run, policy, engine, asked, done, keep=due)
