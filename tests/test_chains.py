@@ -4,12 +4,13 @@ import json
 from dataclasses import dataclass
 
 import pytest
+from aiohttp import ClientSession
 
 from agentlightning_nb.algorithms.base import Algorithm, as_algorithm
 from agentlightning_nb.errors import BadRequestError
 from agentlightning_nb.litagent import rollout
 from agentlightning_nb.trainer import Trainer
-from agentlightning_nb.types import PromptTemplate, Span
+from agentlightning_nb.types import LLM, PromptTemplate, Span
 
 
 @rollout
@@ -115,3 +116,47 @@ def test_weights_that_one_part_trained_are_where_the_next_begins(tmp_path):
         }
         (end, _), (start, _) = load_model(found["SFT epoch 1"]), load_model(found["GRPO step 0"])
         assert all((a == b).all() for a, b in zip(end.parameters(), start.parameters(), strict=True))
+
+
+def test_a_prompt_that_was_searched_and_the_weights_trained_under_it_are_one_lineage(monkeypatch):
+    pytest.importorskip("gepa")
+    from agentlightning_nb.algorithms.gepa import GEPA
+    from agentlightning_nb.algorithms.grpo import GRPO
+    from agentlightning_nb.engines.torch import TorchEngine
+    from agentlightning_nb.rl.tiny import make_model, make_tokenizer
+    from agentlightning_nb.server import AgentLightningServer
+    from agentlightning_nb.testing import ScriptedModel
+
+    @rollout
+    async def agent(task, llm, system):
+        body = {"model": llm.model, "messages": [{"role": "user", "content": system.format() + task.input}]}
+        async with ClientSession(headers={"Authorization": f"Bearer {llm.api_key}"}) as session:
+            async with session.post(f"{llm.base_url}/chat/completions", json={**body, "max_tokens": 4}) as reply:
+                said = (await reply.json())["choices"][0]["message"]["content"]
+        return 0.5 * ("better" in system.template) + 0.5 * (len(said) % 2)
+
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    with (
+        AgentLightningServer(upstream=ScriptedModel(lambda body: "```\nBe better.\n```")) as other,
+        TorchEngine(model, tokenizer, name="policy") as engine,
+        Trainer(n_workers=4, upstream=engine) as trainer,
+    ):
+        writer = LLM("sim-script", base_url=f"{other.url}/v1")
+        monkeypatch.setenv("OPENAI_BASE_URL", writer.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", other.token)
+        chain = [
+            GEPA(max_steps=1, model=writer, sampling={"temperature": 0.0}),
+            GRPO(model, tokenizer, max_steps=1, n=4, batch_size=2, max_tokens=4),
+        ]
+        first = {"system": PromptTemplate("Be."), "llm": LLM("policy")}
+        given = {"tasks": ["1", "22"], "val_tasks": ["3", "44"], "resources": first, "progress": False}
+        run = trainer.fit(agent, algorithm=chain, **given)
+        assert (run.status, run.step, run.max_steps) == ("succeeded", 2, 2)
+        known = {v.note: v for v in trainer.store.query_resources()}
+        assert known["GRPO step 0"].parents == [known["GEPA step 0"].resources_id]
+        assert known["GRPO step 1"].parents == [known["GRPO step 0"].resources_id]
+        for found in (run.resources, run.best_resources):
+            assert found["system"].template == "Be better." and found["weights"].path
+        trained = [r for r in trainer.store.query_rollouts(run_id=run.run_id, mode="train") if r.step == 1]
+        assert {r.resources_id for r in trained} == {known["GRPO step 0"].resources_id} and len(trained) == 8

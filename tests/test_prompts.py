@@ -339,6 +339,29 @@ def test_plain_texts_have_no_placeholders_and_missing_variables_are_named():
         PromptTemplate("Hello {{ name }}", engine="jinja").format(other=1)
     with pytest.raises(BadRequestError, match="cannot be rendered"):
         PromptTemplate("{{ ''.__class__.__mro__ }}", engine="jinja").format()
+    said = 'Say {"n": 1} and {{ nothing }}.'
+    assert PromptTemplate(said, engine="plain").format(n=2) == said
+
+
+@pytest.mark.parametrize("text", ["{q", "{q!z}", "{q:{width}}", "{q.real}", "{}"])
+def test_a_template_that_cannot_be_filled_says_so_and_is_refused(text):
+    with pytest.raises(BadRequestError):
+        PromptTemplate(text).format(q=1)
+    assert refusal({"system": PromptTemplate("{q}")}, {"system": PromptTemplate(text)})
+
+
+def test_what_a_jinja_template_does_wrong_is_said_as_its_fault():
+    for text in ("{{ 1 // 0 }}", "{{ 'a' + 1 }}", "{% for i in range(10**9) %}{{ i }}{% endfor %}", "{% if %}"):
+        with pytest.raises(BadRequestError, match="The jinja template cannot be"):
+            PromptTemplate(text, engine="jinja").format()
+    with pytest.raises(BadRequestError, match="cannot be filled"):
+        PromptTemplate("{q:d}").format(q="a")
+
+
+def test_a_plain_text_may_be_edited_freely():
+    before = {"system": PromptTemplate("Say {n}.", engine="plain")}
+    assert refusal(before, with_texts(before, {"system": "Say {anything {."})) is None
+    assert refusal(before, with_texts(before, {"system": " "})) == "the template system: it is empty"
 
 
 def test_what_to_edit_and_who_writes_is_asked_for():

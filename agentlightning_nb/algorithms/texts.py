@@ -7,12 +7,12 @@ __all__ = ['texts_of', 'with_texts', 'placeholders', 'refusal', 'shown', 'texts_
 
 # %% ../../nbs/algorithms/texts.ipynb #552f2d98
 import re
-import string
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadRequestError
 from ..types import NamedResources, PromptTemplate, ToolDefinition
+from ..types.resources import names_in
 
 # %% ../../nbs/algorithms/texts.ipynb #cb7e53c0
 def texts_of(resources: NamedResources) -> dict[str, str]:
@@ -62,11 +62,7 @@ def placeholders(template: PromptTemplate) -> set[str]:
             return set(meta.find_undeclared_variables(Environment().parse(template.template)))
         except TemplateError as e:
             raise BadRequestError(f"it is no jinja template: {e}") from e
-    try:
-        parts = list(string.Formatter().parse(template.template))
-    except ValueError as e:
-        raise BadRequestError(f"its braces do not match: {e}. Write {{{{ and }}}} for literal braces") from e
-    return {name for _, name, _, _ in parts if name is not None}
+    return names_in(template.template) if template.engine == "f-string" else set()
 
 
 def refusal(old: NamedResources, new: NamedResources) -> str | None:
