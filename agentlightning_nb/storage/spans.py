@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECEIVED', 'AS_SENT', 'TOKENS', 'SPAN_COLUMNS', 'TOLD_ANEW', 'RETRIES', 'INSERT_SPAN', 'SELECT_SPAN', 'NEUTRAL',
-           'EMPTY', 'EMPTY_TEXT', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs', 'token_blobs', 'shaped_by',
-           'call_facts', 'span_row', 'mark_late', 'span_of', 'span_text', 'triplet_of', 'span_reward', 'check_rewards']
+           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs', 'token_blobs',
+           'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled', 'settle_values', 'span_of', 'span_text',
+           'triplet_of', 'span_reward', 'check_rewards']
 
 # %% ../../nbs/storage/spans.ipynb #0ccf5b01
 import sys
@@ -137,11 +138,29 @@ def mark_late(row: list[Any]) -> list[Any]:
     return [*row[:11], to_json(from_json(row[11]) | {"agl.late": True}), *row[12:]]
 
 
+def settled(row: Sequence[Any]) -> Sequence[Any]:
+    "The row of `SELECT_SPAN` with its attributes in our names; the same row where they are so already."
+    if row[12] is None or RECEIVED not in row[12]:
+        return row
+    rest = from_json(row[12])
+    if not rest.pop(RECEIVED, False):
+        return row
+    return (*row[:11], to_json(at_last(from_json(row[11]))), to_json(rest) if rest else None, *row[13:])
+
+
+SETTLE = """UPDATE span SET attributes = ?, rest = ?
+    WHERE attempt_id = ? AND span_id = ? AND trace_id = ? AND attributes = ? AND rest = ?"""
+
+
+def settle_values(received: Sequence[Any], known: Sequence[Any]) -> tuple[Any, ...]:
+    "The values of `SETTLE` for a row as it was received and as it is `settled`."
+    return known[11], known[12], known[0], known[4], known[3], received[11], received[12]
+
+
 def span_of(row: Sequence[Any]) -> Span:
     "The span of a row of `SELECT_SPAN`."
+    row = settled(row)
     attributes, rest = from_json(row[11]), from_json(row[12]) or {}
-    if rest.pop(RECEIVED, False):
-        attributes = at_last(attributes)
     for name, blob in zip(TOKENS[:2], row[13:15], strict=True):
         if blob is not None:
             attributes[name] = unpack("i", blob)
@@ -171,14 +190,9 @@ EMPTY_TEXT = to_json(EMPTY)
 
 def span_text(row: Sequence[Any]) -> str:
     "The span of a row of `SELECT_SPAN` as JSON text, the same as that of `span_of`, without a record on the way."
-    attributes, rest, more = row[11], EMPTY_TEXT, []
-    if row[12] == AS_SENT:
-        attributes = to_json(at_last(from_json(attributes)))
-    elif row[12] is not None:
-        told = from_json(row[12])
-        if told.pop(RECEIVED, False):
-            attributes = to_json(at_last(from_json(attributes)))
-        rest = to_json(EMPTY | told) if told else EMPTY_TEXT
+    row = settled(row)
+    attributes, more = row[11], []
+    rest = EMPTY_TEXT if row[12] is None else to_json(EMPTY | from_json(row[12]))
     for name, blob in zip(TOKENS[:2], row[13:15], strict=True):
         if blob is not None:
             more.append(f'"{name}":{to_json(unpack("i", blob))}')

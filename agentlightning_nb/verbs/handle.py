@@ -19,6 +19,7 @@ from ..errors import BadRequestError
 from ..events import Feed, Listener
 from ..migrations import migrate, schema_version
 from ..storage import lifecycle, liveness
+from ..storage.checkpoints import Checkpointer
 from ..storage.files import Readers, WriteLock, connect_writer
 from ..storage.mailbox import Awaited, Mailbox
 from ..storage.search import Searcher
@@ -37,7 +38,8 @@ class FileWriter(Writer):
             conn = connect_writer(path)
             migrate(conn, path)
             self.feed, hooks = Feed(), {"sweep": lifecycle.sweep, "next_deadline": liveness.next_deadline}
-            super().__init__(conn, path, committed=lambda: self.feed.tell(conn), **hooks)
+            self.checkpointer = None if path == ":memory:" else Checkpointer(path)
+            super().__init__(conn, path, committed=self._told, **hooks)
         except BaseException as e:
             if self.lock is not None:
                 self.lock.release()
@@ -46,12 +48,22 @@ class FileWriter(Writer):
             raise
         self.handles = 1
         self.counting = threading.Lock()
+        if self.checkpointer is not None:
+            self.checkpointer.start()
         self.start()
+
+    def _told(self) -> None:
+        "After a commit: what has changed is told, and on its way into the file."
+        self.feed.tell(self.conn)
+        if self.checkpointer is not None and not self.checkpointer.work.is_set():
+            self.checkpointer.work.set()
 
     def run(self) -> None:
         try:
             super().run()
         finally:
+            if self.checkpointer is not None:
+                self.checkpointer.end()
             if self.lock is not None:
                 self.lock.release()
 
