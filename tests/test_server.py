@@ -320,6 +320,11 @@ def test_unknown_ids_are_404(server):
     known = started["rollout_id"]
     for method, path, body in (
         ("GET", "/rollouts/ro-none", None),
+        ("GET", "/rollouts/ro-none/attempts", None),
+        ("POST", "/rollouts/ro-none/attempts/search", {}),
+        ("GET", "/rollouts/ro-none/attempts/latest", None),
+        ("GET", "/spans?rollout_id=ro-none", None),
+        ("POST", "/spans/search", {"rollout_id": "ro-none"}),
         ("POST", "/rollouts/ro-none", {"status": "cancelled"}),
         ("POST", "/rollouts/ro-none/attempts", None),
         ("POST", f"/rollouts/{known}/attempts/at-none", {"status": "failed"}),

@@ -362,6 +362,7 @@ def test_unknown_ids_are_clear_errors(store):
         with pytest.raises(NotFoundError, match="-x"):
             write()
     assert store.get_rollout_by_id("ro-x") is None and store.get_latest_attempt("ro-x") is None
+    assert store.query_attempts("ro-x").items == store.query_spans("ro-x").items == []
 
 
 def test_many_spans_with_one_that_is_wrong_are_none(store):

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from urllib.parse import urlsplit
 
 import pytest
@@ -173,3 +174,23 @@ def test_a_model_in_the_kernel_is_stopped_and_its_tokens_are_kept(place):  # noq
         _, a, said = the_record(p)
     assert a["gen_ai.response.finish_reasons"] == ["disconnected"] and said["content"]
     assert 0 < len(a["response_token_ids"]) == len(a["response_logprobs"]) < 4000
+
+
+def test_an_endpoint_that_falls_silent_is_given_up_and_what_it_said_is_kept(place, halting):  # noqa: F811
+    app = halting()
+    p = place(OpenAIEngine(app.url, "k", timeout_s=0.5))
+    status, _, raw = p.post(asked("chat/completions"))
+    assert status == 200 and b"nothing came for 0.5 s" in raw
+    assert app.cancelled.wait(30) and app.asked == 1  # an answer that had begun is not asked for again
+    _, a, said = the_record(p)
+    assert (said["content"], a["gen_ai.response.finish_reasons"]) == ("four and", ["error"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_endpoint_that_never_answers_is_given_up_in_words(place, stream):  # noqa: F811
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections wait in its backlog
+        p = place(OpenAIEngine(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", "k", timeout_s=0.3))
+        status, _, raw = p.post(asked("chat/completions") | {"stream": stream})
+    assert status == 502 and "nothing came for 0.3 s" in json.loads(raw)["error"]["message"]
+    (span,) = p.spans()
+    assert span.attributes["gen_ai.response.finish_reasons"] == ["error"]

@@ -85,15 +85,17 @@ def add_rollout_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.get("/v1/agl/rollouts/{rollout_id}/attempts")
     async def attempts(rollout_id: str, request: Request) -> Response:
-        return answer(await verbs("query_attempts", rollout_id, **query_of(request, PAGE)))
+        return await verbs.attempts(rollout_id, query_of(request, PAGE))
 
     @app.post("/v1/agl/rollouts/{rollout_id}/attempts/search")
     async def search_attempts(rollout_id: str, request: Request) -> Response:
-        return answer(await verbs("query_attempts", rollout_id, **checked(await fields_of(request, *PAGE))))
+        return await verbs.attempts(rollout_id, checked(await fields_of(request, *PAGE)))
 
     @app.get("/v1/agl/rollouts/{rollout_id}/attempts/latest")
     async def latest_attempt(rollout_id: str) -> Response:
-        return answer(await verbs("get_latest_attempt", rollout_id))
+        if (latest := await verbs("get_latest_attempt", rollout_id)) is None:
+            await verbs.known(rollout_id)
+        return answer(latest)
 
     @app.post("/v1/agl/rollouts/{rollout_id}/attempts/{attempt_id}")
     async def update_attempt(rollout_id: str, attempt_id: str, request: Request) -> Response:

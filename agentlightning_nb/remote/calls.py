@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from pydantic_core import from_json, to_json
 
 from ..events import Event, Listener, read_events
-from ..errors import LightningError, ServerError, error_from_json
+from ..errors import LightningError, NotFoundError, ServerError, error_from_json
 from ..storage.mailbox import Mailbox
 from agentlightning_nb.types import (
     AttemptedRollout,
@@ -127,6 +127,13 @@ class Caller:
     def _page(self, path: str, kind: Any, **query: Any) -> PaginatedResult:
         page = self._post(path, given(**query))
         return PaginatedResult(**page | {"items": [kind(item) for item in page["items"]]})
+
+    def _page_of_rollout(self, path: str, kind: Any, **query: Any) -> PaginatedResult:
+        "The same of what belongs to a rollout; where there is no such rollout it is empty, as in a store of this process."
+        try:
+            return self._page(path, kind, **query)
+        except NotFoundError:
+            return PaginatedResult(items=[], limit=query["limit"], offset=query["offset"])
 
     def events(self, *, kinds: Sequence[str] = (), last_event_id: str = "") -> Iterator[Event]:
         "What changes, as it changes, for ever: of these kinds, or all. A broken connection is made anew and goes on where it was."

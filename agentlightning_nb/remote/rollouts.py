@@ -234,7 +234,7 @@ class RolloutCalls(Caller):
     ) -> PaginatedResult:
         "The attempts at a rollout."
         path = f"/rollouts/{quote(rollout_id)}/attempts/search"
-        return self._page(
+        return self._page_of_rollout(
             path, Attempt.model_validate, sort_by=sort_by, sort_order=sort_order, limit=limit, offset=offset
         )
 

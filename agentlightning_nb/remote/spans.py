@@ -69,7 +69,7 @@ class SpanCalls(Caller):
             name=name,
             name_contains=name_contains,
         )
-        return self._page(
+        return self._page_of_rollout(
             "/spans/search",
             Span.model_validate,
             rollout_id=rollout_id,
