@@ -115,4 +115,4 @@ def test_a_closed_store_is_one_file(tmp_path):
         with LightningStore(tmp_path / "s.db") as store:
             store.start_rollout("q")
         assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
-        assert not [t for t in threading.enumerate() if t.name.startswith("agentlightning-checkpoints")]
+        assert not [t.name for t in threading.enumerate() if str(tmp_path) in t.name]
