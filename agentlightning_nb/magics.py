@@ -13,6 +13,7 @@ import shlex
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ class Told:
         return "\n".join([self.says, *lines])
 
     def _repr_html_(self) -> str:
-        return table([self.says], []) + table(self.header, self.rows) if self.rows else table([self.says], [])
+        tag = "pre" if self.says.startswith("usage:") else "p"
+        return f"<{tag}>{escape(self.says)}</{tag}>" + (table(self.header, self.rows) if self.rows else "")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         plain = {"text/plain": repr(self), "text/html": self._repr_html_()}
@@ -242,7 +244,13 @@ class Lightning:
             held = self.store(args).statistics()
         except NotFoundError as e:
             return Told(f"Servers: {servers}. {e}")
-        return Told(f"Servers: {servers}.", ["what", "how many"], [[k, v] for k, v in held.items()], held)
+        counted = {k.removeprefix("total_"): v for k, v in held.items() if k != "name"}
+        by_status = counted.pop("rollouts_by_status", {})
+        counted |= {f"rollouts {status}": n for status, n in by_status.items()}
+        rows = [
+            [k if v == 1 or k.startswith("rollouts ") or k == "resources" else f"{k}s", v] for k, v in counted.items()
+        ]
+        return Told(f"Servers: {servers}.", ["what", "how many"], rows, held)
 
     def stop(self, args: argparse.Namespace) -> Told:
         "End the server, and close the files that commands have opened."

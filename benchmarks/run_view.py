@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from agentlightning_nb.store import LightningStore
+from agentlightning_nb.types import PromptTemplate
+from agentlightning_nb.views.compare import compare_view, matrix_view
+from agentlightning_nb.views.groups import groups_view
 from agentlightning_nb.views.listing import rollouts_view
 from agentlightning_nb.views.runs import look, run_told, run_view, runs_view
+from agentlightning_nb.views.versions import sides_view, versions_view
 
 METRICS = [
     "loss",
@@ -39,6 +43,10 @@ def build(path: Path, steps: int, rollouts: int, spans: int) -> None:
     with LightningStore(path) as store:
         store.add_run("run-1", algorithm="GRPO")
         store.update_run("run-1", state={"max_steps": steps + 10})
+        prompts = [PromptTemplate(f"Answer in {i} words.") for i in range(-(-steps // 10))]
+        versions = [
+            store.add_resources({"prompt": prompt}, note=f"{i}").resources_id for i, prompt in enumerate(prompts)
+        ]
     conn, chance = sqlite3.connect(path), random.Random(0)
     asked, said = json.dumps({"q": "x" * 50}), json.dumps({"gen_ai.operation.name": "chat", "m": "y" * 300})
     for step in range(steps):
@@ -49,9 +57,9 @@ def build(path: Path, steps: int, rollouts: int, spans: int) -> None:
         ]
         conn.executemany(
             """INSERT INTO rollout (rollout_id, task_id, run_id, group_id, step, mode, status, reward, start_time, end_time, input,
-               attempt_id) VALUES (?, ?, 'run-1', ?, ?, 'train', 'succeeded', ?, ?, ?, ?, ?)""",
+               attempt_id, resources_id) VALUES (?, ?, 'run-1', ?, ?, 'train', 'succeeded', ?, ?, ?, ?, ?, ?)""",
             [
-                (r, f"t{i}", f"run-1/{step}/{i // 8}", step, reward, at, at + 1, asked, a)
+                (r, f"t{i}", f"run-1/{step}/{i // 8}", step, reward, at, at + 1, asked, a, versions[step // 10])
                 for i, (r, a, reward) in enumerate(names)
             ],
         )
@@ -130,6 +138,18 @@ def main() -> None:
                 "best first": lambda: rollouts_view(store, sort="best"),
                 "the thousandth page, skipping": lambda: rollouts_view(store, start=50 * (total // 100)),
                 "by a part of an id": lambda: rollouts_view(store, id_contains="0039"),
+            }
+            ends = [v.resources_id for v in store.query_resources(sort_order="asc").items][
+                :: max(1, args.steps // 10 - 1)
+            ]
+            cases |= {
+                "the lineage, with the reward that each version reached": lambda: versions_view(store, run_id="run-1"),
+                "what a change did: the same tasks under two versions": lambda: sides_view(
+                    store, *ends[:2], run_id="run-1"
+                ),
+                "tasks by versions, and which moved most": lambda: matrix_view(store, "run-1"),
+                "the groups of a step": lambda: groups_view(store, run_id="run-1"),
+                "runs against each other": lambda: compare_view(store, ["run-1"]),
             }
             print("| what | ms |\n|---|---|")
             for name, call in cases.items():

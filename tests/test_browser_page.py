@@ -136,7 +136,7 @@ def test_runs_are_picked_and_compared_and_a_run_leads_on(full, page):
     page.locator(".agl-against tbody tr").nth(1).wait_for()
     page.goto(f"{full.url}/#/run?run_id=run-2")
     page.locator(".agl-ways button").first.wait_for()
-    assert "paused and stopped where it was started" in page.locator(".agl-head").inner_text()
+    assert "steered where it was started" in page.locator(".agl-head").inner_text()
     page.screenshot(path=SHOTS / "app-run.png")
     page.locator(".agl-ways button", has_text="groups").click()
     page.locator(".agl-of tbody tr").first.click()

@@ -74,7 +74,7 @@ def test_a_server_starts_is_seen_and_stops(shell):
     started = shell.run_line_magic("lightning", "start --db kept.db")
     assert started.data.running and "Trainer(backend=" in repr(started)
     assert "runs already" in usage_error(shell, "start")
-    assert ["total_rollout", 0] in shell.run_line_magic("lightning", "status").rows
+    assert ["rollouts", 0] in shell.run_line_magic("lightning", "status").rows
     shell.run_line_magic("lightning", "stop")
     assert not started.data.running and "No server was started" in repr(shell.run_line_magic("lightning", "stop"))
 

@@ -90,8 +90,10 @@ def one_of(*words: str) -> Callable[[str, Any], str]:
 
 
 KINDS: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("limit", "offset", "step", "since_rowid", "since_step", "since_metric"), integer),
-    **dict.fromkeys(("rollout_id_in", "rollout_ids", "attempt_ids", "task_id_in", "status_in", "parents"), texts),
+    **dict.fromkeys(("limit", "offset", "step", "since_rowid", "since_step", "since_metric", "ids"), integer),
+    **dict.fromkeys(
+        ("rollout_id_in", "rollout_ids", "attempt_ids", "task_id_in", "resources_id_in", "status_in", "parents"), texts
+    ),
     **dict.fromkeys(
         ("rollout_id", "attempt_id", "rollout_id_contains", "run_id", "task_id", "worker_id", "sort_by"), text
     ),

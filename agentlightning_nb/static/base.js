@@ -31,6 +31,10 @@ function svg(tag, attributes, text) {
   return el;
 }
 
+function brief(s) { // a short time as a reader says it
+  return s < 0.0995 ? `${Math.round(1000 * s)} ms` : s < 9.995 ? `${s.toFixed(2)} s` : `${Math.round(s).toLocaleString("en-US")} s`;
+}
+
 let asked = 0;
 
 function ask(model, question, params) { // a promise of the answer

@@ -8,7 +8,7 @@ const COMPARE_STYLE = `
 .agl .agl-against button.agl-run-name { border: 0; padding: 0; text-align: left; } .agl .agl-against button.agl-run-name:hover { color: var(--accent); } .agl .agl-against button.agl-run-name { max-width: 190px; overflow: hidden; text-overflow: ellipsis; } .agl-scrolls { overflow-x: auto; }
 .agl-run-name i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; background: var(--c); margin-right: 8px; vertical-align: -1px; } .agl-run-name small { display: block; margin-left: 20px; font: 11px var(--mono); }
 .agl-interval svg { display: block; width: 100%; height: 18px; } .agl-interval { width: 24%; } .agl .agl-tiny { font-size: 11px; padding: 0 7px; }
-@container (max-width: 640px) { .agl-against th:nth-child(n+4), .agl-against td:nth-child(n+4) { display: none; } .agl-against th:last-child, .agl-against td:last-child { display: table-cell; } .agl-interval { width: 30%; } .agl .agl-against button.agl-run-name { max-width: 120px; } }`;
+@container (max-width: 640px) { .agl-against th:nth-child(n+4), .agl-against td:nth-child(n+4) { display: none; } .agl-against th:last-child, .agl-against td:last-child { display: table-cell; } .agl-interval { width: 30%; } .agl-against .agl-tiny:not(:last-child) { display: none; } .agl .agl-against button.agl-run-name { max-width: 120px; } }`;
 const RUN_COLOURS = ["#3b8fd6", "#e0782a", "#2fa37c", "#b565c9", "#c9a227", "#d6517a", "#5f7f9e", "#8a6d3b"];
 const ACROSS = { step: (p) => p.step, rollouts: (p) => p.rollouts, time: (p) => p.seconds };
 

@@ -66,7 +66,7 @@ function group_parting(one, told) { // in words: where it leaves the other
 function group_facts(one, many) {
   const said = [one.status === "succeeded" ? "" : one.status, ...Object.entries(one.parts).map(([name, v]) => `${name} ${worth(v)}`), `${one.calls} ${one.calls === 1 ? "call" : "calls"}`];
   if (one.sampled) said.push(`${one.sampled} tokens`);
-  if (one.seconds !== null) said.push(`${one.seconds.toFixed(2)} s`);
+  if (one.seconds !== null) said.push(brief(one.seconds));
   if (many && one.version !== null) said.push(`version ${one.version}`);
   return said.filter(Boolean).join(" · ");
 }

@@ -16,7 +16,7 @@ const INSPECTOR_STYLE = `
 .agl-span span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .agl-span .agl-lane { position: relative; height: 8px; } .agl-span .agl-num { text-align: right; } .agl-axis .agl-lane { height: auto; display: flex; justify-content: space-between; }
 .agl-lane i { position: absolute; top: 0; height: 8px; min-width: 2px; background: var(--c, var(--dim)); }
 .agl-sides { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(250px, 1fr); gap: 0 18px; overflow-x: auto; } .agl-sides > div { border-left: 1px solid var(--line); padding-left: 10px; } .agl-sides > div:first-child { border-left: 0; padding-left: 0; }
-.agl-sides .agl-turn { grid-template-columns: 1fr; } .agl table.agl-rewards { border-collapse: collapse; font: inherit; color: inherit; font-variant-numeric: tabular-nums; margin: 0; } .agl button:disabled { opacity: .55; cursor: default; }
+.agl-sides .agl-turn { grid-template-columns: 1fr; } .agl table.agl-rewards { justify-self: start; width: auto; border-collapse: collapse; font: inherit; color: inherit; font-variant-numeric: tabular-nums; margin: 0; } .agl button:disabled { opacity: .55; cursor: default; }
 .agl-top select { font: inherit; color: var(--fg); background: var(--bg); border: 1px solid var(--line); border-radius: 3px; } .agl-exact .agl-turn { grid-template-columns: minmax(84px, 190px) minmax(0, 1fr); } .agl-rewards td { padding: 1px 12px 1px 0; vertical-align: top; }
 @media (max-width: 480px) { .agl-turn { grid-template-columns: 1fr; } .agl-span { grid-template-columns: 1fr 70px 60px 66px; } .agl-notes { grid-template-columns: 1fr; } }`;
 const INSPECTED_ENDS = ["succeeded", "failed", "cancelled"];
@@ -104,7 +104,7 @@ function inspected_trace(told, open) {
   if (!told.spans.length) return [html("p", "agl-dim", "No span was recorded in this attempt.")];
   const end = Math.max(1e-9, ...told.spans.map((s) => (s.start_s || 0) + (s.seconds || 0)));
   const axis = html("div", "agl-span agl-axis"), ticks = html("span", "agl-lane");
-  ticks.append(html("span", "", "0 s"), html("span", "", `${end.toFixed(end < 10 ? 3 : 1)} s`));
+  ticks.append(html("span", "", "0 s"), html("span", "", brief(end)));
   axis.append(html("span", "", `${told.spans.length} spans`), html("span"), ticks, html("span", "agl-num", "took"));
   return [axis, ...told.spans.map((s) => {
     const row = html("button", "agl-span"), name = html("span", s.status === "ERROR" ? "agl-bad" : "", s.name), lane = html("span", "agl-lane"), bar = html("i");
@@ -113,7 +113,7 @@ function inspected_trace(told, open) {
     bar.style.cssText = `left: min(${(100 * (s.start_s || 0)) / end}%, 100% - 2px); width: ${(100 * (s.seconds || 0)) / end}%`;
     bar.style.setProperty("--c", s.status === "ERROR" ? "var(--bad)" : KINDS[s.kind] || "var(--dim)");
     lane.append(bar);
-    row.append(name, html("span", "agl-dim", s.kind), lane, html("span", "agl-num", s.seconds === null ? "open" : `${s.seconds.toFixed(3)} s`));
+    row.append(name, html("span", "agl-dim", s.kind), lane, html("span", "agl-num", s.seconds === null ? "open" : brief(s.seconds)));
     row.title = "the exact record";
     row.onclick = () => open(s.sequence_id);
     return row;
@@ -121,7 +121,7 @@ function inspected_trace(told, open) {
 }
 
 function inspected_attempt(a, pick, shown) { // a column: how it went, and what was said in it once that is known
-  const side = html("div"), took = a.end_time && a.start_time ? ` · ${(a.end_time - a.start_time).toFixed(2)} s` : "", parts = Object.entries(a.rewards || {}).map(([k, v]) => `${k} ${+v.toFixed(4)}`);
+  const side = html("div"), took = a.end_time && a.start_time ? ` · ${brief(a.end_time - a.start_time)}` : "", parts = Object.entries(a.rewards || {}).map(([k, v]) => `${k} ${+v.toFixed(4)}`);
   const head = html("div", "agl-row"), look = html("button", "", shown ? "shown in the other tabs" : "show in the other tabs");
   look.disabled = shown;
   look.onclick = pick;
@@ -206,7 +206,7 @@ function draw_inspector(model, el, params) {
   }
 
   function dress() { // the head, as it is now
-    const r = told.rollout, took = r.end_time ? ` · ${(r.end_time - r.start_time).toFixed(2)} s` : "", last = told.attempts.length - 1;
+    const r = told.rollout, took = r.end_time ? ` · ${brief(r.end_time - r.start_time)}` : "", last = told.attempts.length - 1;
     head.textContent = `${r.rollout_id} · ${r.status} · ${r.reward == null ? "no reward" : `reward ${+r.reward.toFixed(4)}`} · ${told.calls.length} model call${told.calls.length === 1 ? "" : "s"}${took}`;
     which.hidden = last < 1;
     beside.hidden = !r.group_id || !component("group");

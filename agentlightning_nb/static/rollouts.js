@@ -12,12 +12,12 @@ const ROLLOUTS_STYLE = `
 .agl-list tbody tr:hover, .agl-list tbody tr:focus { background: color-mix(in srgb, var(--accent) 12%, transparent); outline: none; }
 .agl-list tr[data-is=failed] td { color: var(--bad); } .agl-pages { display: flex; gap: 8px; align-items: center; margin-top: 6px; color: var(--dim); }
 .agl-rollouts { container-type: inline-size; }
-@container (max-width: 520px) { .agl-list th:nth-child(n+5), .agl-list td:nth-child(n+5) { display: none; } }`;
+@container (max-width: 520px) { .agl-list th:nth-child(n+5), .agl-list td:nth-child(n+5), .agl-list col:nth-child(n+5) { display: none; } }`;
 const LIST_COLUMNS = [["step", 72], ["asked", 0], ["reward", 70], ["status", 104], ["attempts", 66], ["took", 70]];
 const LIST_STATUSES = ["", "queuing", "preparing", "running", "succeeded", "failed", "requeuing", "cancelled"];
 
 function list_row(r, open) {
-  const row = html("tr"), took = r.seconds === null ? "" : `${r.seconds.toFixed(2)} s`;
+  const row = html("tr"), took = r.seconds === null ? "" : brief(r.seconds);
   const texts = [r.step === null ? "" : `${r.mode === "val" || r.mode === "test" ? `${r.mode} ` : ""}${r.step}`, r.error || r.asked, r.reward === null ? "none" : String(Number(r.reward.toPrecision(4))), r.status, String(r.attempts), took];
   texts.forEach((text, i) => {
     const td = html("td", i === 2 || i > 3 ? "agl-num" : "", text);

@@ -106,7 +106,7 @@ function health_item(finding, open) {
 
 function last_row(r, open) {
   const row = html("tr"), when = [r.mode || "train", r.step === null ? "" : r.step].join(" ").trim();
-  const reward = r.reward === null ? "–" : String(+r.reward.toFixed(3)), seconds = r.seconds === null ? "–" : `${r.seconds.toFixed(r.seconds < 10 ? 2 : 0)} s`;
+  const reward = r.reward === null ? "–" : String(+r.reward.toFixed(3)), seconds = r.seconds === null ? "–" : brief(r.seconds);
   row.append(html("td", "", when), html("td", "", r.error ? `${r.asked} — ${r.error}` : r.asked), html("td", "agl-num", reward), html("td", "", r.status), html("td", "agl-num", seconds));
   row.dataset.is = r.status;
   row.dataset.id = r.rollout_id;
@@ -174,7 +174,7 @@ function run_body(act, open, lead, shows, choose) { // the parts of the panel, a
     const names = told.commands || [];
     if (changed("ways", told.run_id)) ways.replaceChildren(run_ways(told.run_id, lead));
     const elsewhere = told.steered === false && p.ended === null;
-    if (changed("buttons", [names, elsewhere])) buttons.replaceChildren(...(elsewhere ? [html("span", "agl-dim", "paused and stopped where it was started")] : names.map((name) => { const b = html("button", "", name); b.onclick = () => act(name); return b; })));
+    if (changed("buttons", [names, elsewhere])) buttons.replaceChildren(...(elsewhere ? [html("span", "agl-dim", "steered where it was started")] : names.map((name) => { const b = html("button", "", name); b.onclick = () => act(name); return b; })));
   }
 
   function drawSeries() {

@@ -150,6 +150,26 @@ class RunVerbs(Handle):
         "The records of all runs, newest first, with their rollouts, steps and last mean rewards."
         return self._read(sums.run_figures)
 
+    def task_figures(
+        self,
+        *,
+        run_id: str | None = None,
+        mode: str | None = None,
+        resources_id_in: Sequence[str] | None = None,
+        task_id_in: Sequence[str] | None = None,
+        ids: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Each task under each version that it ended under, what began first before the rest: `n` rollouts, the sum of their rewards (a failed
+        one counts as 0), the `rollout_id` of the oldest, and of `ids` of them `[id, reward]` as `rollouts`."""
+        asked = {
+            "run_id": run_id,
+            "mode": mode,
+            "resources_id_in": resources_id_in,
+            "task_id_in": task_id_in,
+            "ids": ids,
+        }
+        return self._read(lambda conn: sums.task_figures(conn, **asked))
+
 # %% ../../nbs/verbs/runs.ipynb #7aac5b2d
 def _the_run(conn: sqlite3.Connection, run_id: str) -> dict[str, Any]:
     row = conn.execute(f"SELECT {', '.join(rows.RUN)} FROM run WHERE run_id = ?", (run_id,)).fetchone()

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import BadRequestError, NotFoundError
 from .curves import reward_curve
 from .groups import asked_of
-from .versions import ended_rollouts, mean_of
+from .versions import inputs_of, mean_of
 
 # %% ../../nbs/views/compare.ipynb #32779b6f
 def compare_view(store: Any, runs: list[str]) -> dict[str, Any]:
@@ -54,23 +54,21 @@ def matrix_view(
     Tasks stand worst first by their mean; `movers` are the tasks that changed most from the first to the last version shown that ran them."""
     if store.get_run(run_id) is None:
         raise NotFoundError(f"No run {run_id} in this store.")
-    sums: dict[str, dict[str, list[float]]] = {}
-    order: dict[str, None] = {}
-    asked: dict[str, Any] = {}
-    ids: dict[tuple[str, str], list[str]] = {}
-    for r in ended_rollouts(store, run_id=run_id, mode=mode):
-        if r.task_id is not None and r.resources_id is not None:
-            order[r.resources_id] = None
-            asked[r.task_id] = r.input
-            ids.setdefault((r.task_id, r.resources_id), []).append(r.rollout_id)
-            cell = sums.setdefault(r.task_id, {}).setdefault(r.resources_id, [0.0, 0])
-            cell[0] += r.reward or 0.0
-            cell[1] += 1
-    shown = list(order)[-max(1, versions) :]
-    means = {t: {v: [c[v][0] / c[v][1], c[v][1]] for v in shown if v in c} for t, c in sums.items()}
-    means = {t: row for t, row in means.items() if row}
+    cells = store.task_figures(run_id=run_id, mode=mode)
+    order = list(dict.fromkeys(c["resources_id"] for c in cells))
+    shown, first = order[-max(1, versions) :], {c["task_id"]: c["rollout_id"] for c in reversed(cells)}
+    found = {(c["task_id"], c["resources_id"]): [c["reward"] / c["n"], c["n"]] for c in cells}
+    means = {t: row for t in first if (row := {v: found[t, v] for v in shown if (t, v) in found})}
     tasks = sorted(means, key=lambda t: (sum(c[0] for c in means[t].values()) / len(means[t]), t))
     some = tasks[max(0, offset) : max(0, offset) + max(0, limit)]
+    movers = _movers(means)
+    moved = [m["task_id"] for side in movers.values() for m in side]
+    asked = {t: asked_of(given, 160) for t, given in inputs_of(store, [first[t] for t in {*some, *moved}]).items()}
+    ids = {
+        (c["task_id"], c["resources_id"]): [r[0] for r in c["rollouts"]] for c in _of_tasks(store, run_id, mode, moved)
+    }
+    for m in (m for side in movers.values() for m in side):
+        m |= {"asked": asked[m["task_id"]], "rollouts": [ids[m["task_id"], m[side]] for side in ("a", "b")]}
     return {
         "run_id": run_id,
         "mode": mode,
@@ -78,38 +76,25 @@ def matrix_view(
         "numbers": [getattr(store.get_resources_by_id(v), "version", None) for v in shown],
         "all_versions": len(order),
         "tasks": some,
-        "asked": [asked_of(asked[t], 160) for t in some],
+        "asked": [asked[t] for t in some],
         "all_tasks": len(tasks),
         "cells": [[means[t].get(v) for v in shown] for t in some],
-        "movers": _movers(means, asked, ids),
+        "movers": movers,
     }
 
 
-def _movers(
-    means: dict[str, dict[str, list[float]]],
-    asked: dict[str, Any],
-    ids: dict[tuple[str, str], list[str]],
-    most: int = 10,
-) -> dict[str, list[dict[str, Any]]]:
-    "The tasks that gained and those that lost most between the first and the last version that ran them, with rollouts of both."
+def _of_tasks(store: Any, run_id: str, mode: str | None, tasks: list[str]) -> list[dict[str, Any]]:
+    return store.task_figures(run_id=run_id, mode=mode, task_id_in=tasks, ids=8) if tasks else []
+
+
+def _movers(means: dict[str, dict[str, list[float]]], most: int = 10) -> dict[str, list[dict[str, Any]]]:
+    "The tasks that gained and those that lost most between the first and the last version that ran them."
     moved = []
     for task, row in means.items():
         (a, old), (b, new) = list(row.items())[0], list(row.items())[-1]
         if a != b:
-            told = {
-                "task_id": task,
-                "asked": asked_of(asked[task], 160),
-                "rollouts": [ids[task, a][:8], ids[task, b][:8]],
-            }
-            told |= {
-                "a": a,
-                "b": b,
-                "before": old[0],
-                "after": new[0],
-                "change": new[0] - old[0],
-                "n": [old[1], new[1]],
-            }
-            moved.append(told)
+            told = {"task_id": task, "a": a, "b": b, "before": old[0], "after": new[0]}
+            moved.append(told | {"change": new[0] - old[0], "n": [old[1], new[1]]})
     moved.sort(key=lambda m: (-m["change"], m["task_id"]))
     return {
         "best": [m for m in moved if m["change"] > 0][:most],

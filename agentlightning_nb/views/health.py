@@ -366,6 +366,7 @@ def _rise(name: str, points: Sequence[RewardPoint]) -> str:
         return ""
     width = max(1, min(RECENT, len(points) // 2)) if name == "reward" else 1
     first, last = fmean(p.mean for p in points[:width]), fmean(p.mean for p in points[-width:])
-    verb = "rose" if last > first else "went"
-    way = f"{verb} from {_number(first)} to {_number(last)} (step {points[0].step} to {points[-1].step})"
+    verb, moved = "rose" if last > first else "fell", _number(first) != _number(last)
+    way = f"{verb} from {_number(first)} to {_number(last)}" if moved else f"stayed at {_number(last)}"
+    way += f" (step {points[0].step} to {points[-1].step})"
     return f"{name} {way if len(points) > 1 else f'{_number(first)} at step {points[0].step}'}"

@@ -47,6 +47,7 @@ class RunPanel(Panel):
         self._lock, self._sums, self._run_id, self._run = threading.Lock(), None, run_id, run
         self._prices = prices or (prices_of(run.resources) if run is not None else None)
         self._displays: list[str] = []  # where it stands in the notebook
+        self._cell: int | None = None  # in which it was shown last
         super().__init__(store, params={"run_id": run_id})
         self.update()
         self.on_msg(self._pressed)
@@ -92,7 +93,12 @@ class RunPanel(Panel):
     def __repr__(self) -> str:
         return f"RunPanel({self._run_id}: {run_state(self.head['progress'])})"
 
+    def shown_in(self, cell: int) -> bool:
+        "Whether it was shown last in the cell with this number, as `fit` does that gives back its run."
+        return self._cell == cell
+
     def _ipython_display_(self) -> None:
+        self._cell = getattr(sys.modules["IPython"].get_ipython(), "execution_count", None)
         display_id = new_id("show")
         if not self.head["progress"]["ended"]:
             self._displays.append(display_id)

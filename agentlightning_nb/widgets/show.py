@@ -61,7 +61,9 @@ def run_display(run: Any) -> None:
     else:
         from agentlightning_nb.widgets.run import run_panel
 
-        run_panel(run)._ipython_display_()
+        panel = run_panel(run)
+        if not panel.shown_in(shell.execution_count):
+            panel._ipython_display_()
 
 
 def rescored_html(rescored: Any) -> str:
