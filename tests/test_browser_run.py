@@ -256,6 +256,15 @@ def test_where_nothing_is_kept_up_to_date_the_question_is_asked(browser):
     page.close()
 
 
+def test_a_page_that_says_it_is_dark_gets_dark_panels(browser):
+    page = opened(browser, live(told()))
+    page.evaluate("document.body.className = ''")  # neither JupyterLab nor one of our pages
+    ground = "() => getComputedStyle(document.querySelector('.agl')).backgroundColor"
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.evaluate("document.documentElement.style.colorScheme = 'dark'")
+    assert page.evaluate(ground) == "rgb(22, 24, 29)"
+
+
 def test_a_run_of_another_process_is_asked_for_until_it_has_ended(browser):
     data = live(told() | {"followed": False, "commands": []}) | {"answers": {"run": told("succeeded")}}
     page = opened(browser, data)

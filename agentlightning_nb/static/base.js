@@ -1,11 +1,11 @@
 // What every component shares: style, elements made of text, questions, and the way from one view to another.
 
 const STYLE = `
-.agl { --fg: var(--jp-ui-font-color1, var(--vscode-foreground, #222)); --dim: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #667));
-  --line: var(--jp-border-color2, var(--vscode-panel-border, #dde)); --accent: #3b8fd6; --bad: #cc4b37; --warn: #b98417; --good: #2fa37c;
-  --bg: var(--jp-layout-color0, var(--vscode-editor-background, #fff)); --mono: var(--jp-code-font-family, ui-monospace, monospace);
+.agl { --fg: var(--jp-ui-font-color1, var(--vscode-foreground, light-dark(#222, #ddd))); --dim: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, light-dark(#667, #99a)));
+  --line: var(--jp-border-color2, var(--vscode-panel-border, light-dark(#dde, #334))); --accent: #3b8fd6; --bad: light-dark(#cc4b37, #e8705e); --warn: light-dark(#b98417, #d9a441); --good: #2fa37c;
+  --bg: var(--jp-layout-color0, var(--vscode-editor-background, light-dark(#fff, #16181d))); --mono: var(--jp-code-font-family, ui-monospace, monospace);
   color: var(--fg); background: var(--bg); font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); padding: 8px 4px; }
-@media (prefers-color-scheme: dark) { .agl-page .agl { --fg: #ddd; --dim: #99a; --line: #334; --bg: #16181d; --bad: #e8705e; --warn: #d9a441; } }
+.agl-page { color-scheme: light dark; }
 [data-jp-theme-light="false"] .agl, .vscode-dark .agl { --bad: #e8705e; --warn: #d9a441; }
 .agl :where(table) { color: inherit; font: inherit; } .agl .agl { padding: 0; }
 .agl button { font: inherit; color: var(--fg); background: transparent; border: 1px solid var(--line); border-radius: 3px; padding: 1px 10px; cursor: pointer; }

@@ -19,16 +19,18 @@ const INSPECTOR_STYLE = `
 .agl-sides .agl-turn { grid-template-columns: 1fr; } .agl table.agl-rewards { justify-self: start; width: auto; border-collapse: collapse; font: inherit; color: inherit; font-variant-numeric: tabular-nums; margin: 0; } .agl button:disabled { opacity: .55; cursor: default; }
 .agl-top select { font: inherit; color: var(--fg); background: var(--bg); border: 1px solid var(--line); border-radius: 3px; } .agl-exact .agl-turn { grid-template-columns: minmax(84px, 190px) minmax(0, 1fr); } .agl-rewards td { padding: 1px 12px 1px 0; vertical-align: top; }
 @media (max-width: 480px) { .agl-turn { grid-template-columns: 1fr; } .agl-span { grid-template-columns: 1fr 70px 60px 66px; } .agl-notes { grid-template-columns: 1fr; } }`;
+const MOST_MARKS = 500; // that are shown at a time: more is not read, and takes long to lay out
 const INSPECTED_ENDS = ["succeeded", "failed", "cancelled"];
 const KINDS = { "model call": "#3b8fd6", tool: "#e0782a", reward: "#2fa37c" };
 
-function with_marks(el, text, find) { // the text, what is looked for marked: all of it where it stands so, else its words
+function with_marks(el, text, find, most = MOST_MARKS) { // the text, what is looked for marked, so often: all of it where it stands so, else its words
   el.replaceChildren();
   const exact = (part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), whole = find.trim();
   const parts = text.toLowerCase().includes(whole.toLowerCase()) ? [whole] : whole.split(/\s+/), wanted = parts.filter(Boolean).map(exact).join("|");
   if (!wanted) { el.textContent = text; return el; }
   let at = 0;
   for (const m of text.matchAll(new RegExp(wanted, "giu"))) {
+    if ((most -= 1) < 0) break;
     el.append(text.slice(at, m.index), html("mark", "", m[0]));
     at = m.index + m[0].length;
   }
@@ -181,9 +183,13 @@ function draw_inspector(model, el, params) {
 
   function mark() { // what is looked for, in what is shown
     const places = [...body.querySelectorAll("[data-text]")];
-    for (const place of places) if (place.dataset.marked !== find.value && (find.value || place.dataset.marked)) { with_marks(place, place.dataset.text, find.value); place.dataset.marked = find.value; }
+    let left = MOST_MARKS;
+    for (const place of places) {
+      if (place.dataset.marked !== find.value && (find.value || place.dataset.marked)) { with_marks(place, place.dataset.text, find.value, left); place.dataset.marked = find.value; }
+      left -= place.querySelectorAll("mark").length;
+    }
     const found = body.querySelectorAll("mark");
-    hits.textContent = find.value && now !== "Tokens" ? `${found.length} found` : "";
+    hits.textContent = find.value && now !== "Tokens" ? (left > 0 ? `${found.length} found` : `the first ${found.length}`) : "";
     return found;
   }
 
