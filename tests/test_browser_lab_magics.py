@@ -100,7 +100,9 @@ def test_every_command_shows_what_it_found(tmp_path):
         }
         for name, drawn in DRAWN.items():
             outputs[name].locator(drawn).first.wait_for(state="attached")  # a flat line has no height
-        assert outputs["fit"].locator(".agl-run").count() == 1  # shown while it goes on, and not once more as its result
+        assert (
+            outputs["fit"].locator(".agl-run").count() == 1
+        )  # shown while it goes on, and not once more as its result
         page.evaluate(RUN, ["below", list(CELLS).index("stop")])
         for name, text in SEEN.items():
             outputs[name].get_by_text(text).first.wait_for()
