@@ -134,6 +134,15 @@ def test_half_an_answer_is_nothing_to_train_on_and_no_use(place, halting, dies):
     assert p.spans()[0].attributes["response_token_ids"][0] == IDS[0]
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_half_an_answer_counts_in_its_rollouts_allowance(place, halting, dies):  # noqa: F811
+    p = place(OpenAIEngine(halting(dies=dies).url, "k"), metadata={"allowance": {"tokens": 5000}})
+    begin(p, "chat/completions").close()
+    _, a, _ = the_record(p)
+    meter = p.proxy.attempts._meters._meters[p.rollout_id]
+    assert meter.tokens == len(PROMPT) + len(a["response_token_ids"])
+
+
 def test_an_engine_of_this_process_is_heard_by_its_chunks(place):  # noqa: F811
     p = place(Parrot())
     body = asked("chat/completions") | {"messages": [{"role": "user", "content": "break"}]}

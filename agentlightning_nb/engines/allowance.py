@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadRequestError, BudgetError
-from ..storage.usage import usage_of
+from ..storage.usage import Usage, call_usage
 from ..types import Span
 
 # %% ../../nbs/engines/allowance.ipynb #f46fa280
@@ -111,8 +111,8 @@ class Reserved:
         meter.money += money
 
     def settle(self, span: Span) -> None:
-        "Give back what the recorded call has not used; one that does not tell its tokens keeps all of it."
-        used, refused = usage_of([span]), (span.status.description or "").startswith("error:")
+        "Give back what the recorded call has not used, one that broke off included; one that does not tell its tokens keeps all of it."
+        used, refused = call_usage(span.attributes) or Usage(), (span.status.description or "").startswith("error:")
         if not refused and not used.prompt_tokens + used.response_tokens:
             return
         self.meter.tokens += used.prompt_tokens + used.response_tokens - self.tokens
