@@ -168,6 +168,7 @@ def add_event_routes(app: FastAPI, ring: Ring) -> None:
 
     @app.get("/v1/agl/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
     async def events(request: Request) -> Response:
+        "What changes, as it changes: server-sent events with ids, from `Last-Event-ID` on."
         kinds = request.query_params.getlist("kind")
         if unknown := [kind for kind in kinds if kind not in KINDS]:
             raise BadRequestError(f"{unknown[0]!r:.80} is no kind of event. There are: {', '.join(KINDS)}.")

@@ -64,6 +64,7 @@ def teller(app: FastAPI, verbs: Verbs, command: str) -> Callable[[str], Any]:
     "The route of a command."
 
     async def tell(run_id: str) -> Response:
+        "Pause a run of this process, go on with it, or stop it, between two steps."
         if await verbs("get_run", run_id) is None:
             raise NotFoundError(f"No run {run_id} in this store.")
         return answer(steer(app.state.runs, run_id, command))
@@ -83,6 +84,7 @@ def add_page_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.get("/v1/agl/views/{question}")
     async def view(question: str, request: Request) -> Response:
+        "The plain data behind a picture, as the widgets ask for it."
         text = request.query_params.get("params") or "{}"
         try:
             params: Any = msgspec.json.decode(text)

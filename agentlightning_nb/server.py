@@ -146,10 +146,12 @@ def create_app(
     @app.get("/health")
     @app.get("/v1/agl/health")
     async def health() -> Response:
+        "Whether this server answers, and its version."
         return answer({"status": "ok", "version": __version__})
 
     @app.post("/v1/agl/shutdown", status_code=202)
     async def shutdown() -> Response:
+        "End this server, for the one who started it."
         if (stop := getattr(app.state, "shutdown", None)) is None:
             return answer({"error": "ServerError", "detail": "This app is served by others; they can stop it."}, 501)
         threading.Timer(0.05, stop).start()  # after the answer
@@ -157,6 +159,7 @@ def create_app(
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        "Figures of the server for Prometheus."
         counted = server_metrics(__version__, await app.state.verbs("statistics"), proxy.counts)
         return Response(exposition(counted), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -164,6 +167,7 @@ def create_app(
     @app.post("/v1/logs")
     @app.post("/v1/development/profiles")
     async def not_spans() -> Response:
+        "What is not kept here: 404, with where spans go."
         raise NotFoundError("Only spans are kept here. POST /v1/traces takes them.")
 
     express.take(app)

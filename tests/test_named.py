@@ -33,7 +33,7 @@ FOREIGN = """
     art anthropic autogen agentchat ext langgraph langchain llama index core llms like claude sdk smolagents datasets Dataset gepa
     RAY_AUTH_MODE RAY_ADDRESS HTTPS_PROXY PYTHONHASHSEED OTEL_RESOURCE_ATTRIBUTES OTEL_EXPORTER_OTLP_ENDPOINT google rpc Status
     AGENTLIGHTNING_VLLM_PYTHON actor_rollout_ref gpu_memory_utilization max_actor_ckpt_to_keep pytest llms txt sqlite3
-    Request Id load_ext solve input_messages MLFLOW_TRACKING_URI TRACKIO_DIR
+    Request Id load_ext solve input_messages n_runners train_dataset val_dataset initial_resources dashboard MLFLOW_TRACKING_URI TRACKIO_DIR
 """
 OTHERS = {"AgentResource"}  # takes any field
 ELSEWHERE = ("/tmp/", "/proc", "~/", "NAME.files/", "run.db", "run.files")  # paths that are no files of ours

@@ -1,35 +1,23 @@
 """Puts everything the docs site is made of into one folder, for Sphinx: `python tools/stage_docs.py FOLDER`.
 
-The guides come from docs/ as they are. Tutorials and rooms are the notebooks, without the cells that only nbdev needs. What must not
-drift is generated: a page for each example, the API from docstrings, the protocol from OpenAPI, the schema from the migrations."""
+The guides come from docs/ as they are. Tutorials and rooms are the notebooks, without the cells that only nbdev needs. Each example has a page
+of its README and its code; tools/stage_reference.py writes what is looked up."""
 
 import ast
-import importlib
-import inspect
 import json
 import re
 import shutil
-import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from stage_reference import protocol, schema, stage_api, toctree, write
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
 WIDGET, PLOTLY = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 SETUP = ("#| default_exp", "#| hide", "#|hide")
-
-
-def write(path: Path, text: str) -> None:
-    "A page, and the folders it stands in."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def toctree(title: str, said: str, pages: list[str]) -> str:
-    "A page that leads to others."
-    return f"# {title}\n\n{said}\n\n```{{toctree}}\n:maxdepth: 1\n\n" + "\n".join(pages) + "\n```\n"
 
 
 # notebooks
@@ -64,15 +52,20 @@ def stage_notebook(source: Path, target: Path) -> None:
     write(target, json.dumps(notebook))
 
 
+PATH = ("quickstart", "core_concepts", "rl_on_one_gpu", "prompt_optimisation", "sft_from_rollouts", "debug_a_run")
+
+
+def tutorials() -> list[Path]:
+    "The tutorials, in the order in which they are read."
+    return sorted(NBS.glob("tutorials/*.ipynb"), key=lambda p: ([*PATH, p.stem].index(p.stem), p.stem))
+
+
 def stage_notebooks(folder: Path) -> None:
     "Tutorials, and the rooms that the package is made of."
-    tutorials = sorted(
-        NBS.glob("tutorials/*.ipynb"), key=lambda p: (p.stem != "quickstart", p.stem != "core_concepts", p.stem)
-    )
-    for path in tutorials:
+    for path in tutorials():
         stage_notebook(path, folder / "tutorials" / path.name)
     said = "Notebooks that were run as they stand; `make lab` opens the first one."
-    write(folder / "tutorials" / "index.md", toctree("Tutorials", said, [p.stem for p in tutorials]))
+    write(folder / "tutorials" / "index.md", toctree("Tutorials", said, [p.stem for p in tutorials()]))
     rooms = [p.relative_to(NBS) for p in sorted(NBS.rglob("*.ipynb"))]
     rooms = [p for p in rooms if p.parts[0] not in ("tutorials", "index.ipynb") and ".ipynb_checkpoints" not in p.parts]
     for room in rooms:
@@ -124,131 +117,28 @@ def parted(path: Path) -> tuple[str, str, str]:
     return title.rstrip("."), said.strip(), text.split('"""', 2)[2].strip()
 
 
-# the API
-
-
-def modules() -> list[str]:
-    "The public modules, as their notebooks name them."
-    found = [
-        p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-        for p in sorted((ROOT / "agentlightning_nb").rglob("*.py"))
-        if not p.name.startswith("_")
+def titled(folder: Path, pages: Iterable[str]) -> list[str]:
+    "A line for each page: its title, and what leads to it."
+    texts = [(page, folder / f"{page}.md") for page in pages]
+    heads = [
+        (p, f.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") if f.exists() else p.rpartition("/")[2])
+        for p, f in texts
     ]
-    return [name for name in found if (there := imported(name)) is not None and hasattr(there, "__all__")]
+    return [f"- [{title}]({page}.html)" for page, title in heads]
 
 
-def imported(name: str) -> Any:
-    "The module, or None where it needs an extra that the docs are built without."
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as e:
-        if (e.name or "").partition(".")[0] in ("verl", "vllm", "ray", "tensordict"):
-            return None
-        raise
-
-
-def signature(thing: Any) -> str:
-    "The head of a definition as its source has it, comments on parameters included."
-    lines: list[str] = []
-    for line in inspect.getsource(thing).splitlines():
-        lines.append(line)
-        if line.rstrip().endswith(":") and (len(lines) > 1 or line.lstrip().startswith(("def", "class", "async"))):
-            break
-    return inspect.cleandoc("\n".join(line for line in lines if not line.lstrip().startswith("@")))
-
-
-def methods(cls: type) -> Iterator[tuple[str, Any]]:
-    "The public methods and properties that a class defines itself, and its `__init__` where that was written by hand."
-    for name, value in vars(cls).items():
-        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-        written = inspect.isfunction(function) and function.__code__.co_filename == inspect.getsourcefile(cls)
-        if written and (name == "__init__" or not name.startswith("_")):
-            yield name, function
-
-
-def documented(name: str, thing: Any, level: int) -> Iterator[str]:
-    "Heading, signature and docstring of a function or class, then of its methods."
-    yield f"{'#' * level} `{name}`\n\n```python\n{signature(thing)}\n```\n\n{inspect.cleandoc(thing.__doc__ or '')}\n"
-    for attribute, method in methods(thing) if inspect.isclass(thing) else ():
-        yield from documented(f"{name}.{attribute}", method, level + 1)
-
-
-def stage_api(folder: Path) -> list[tuple[str, str]]:
-    "A page for each module; the names of the pages with their first sentence."
-    told = []
-    for name in modules():
-        module = importlib.import_module(name)
-        said = (inspect.getdoc(module) or "").strip()
-        parts = [f"# {name.removeprefix('agentlightning_nb.')}\n\n{said}\n\n`from {name} import …`\n"]
-        for symbol in module.__all__:
-            thing = getattr(module, symbol)
-            if getattr(thing, "__module__", None) == name and (inspect.isclass(thing) or inspect.isfunction(thing)):
-                parts += documented(symbol, thing, 2)
-        write(folder / "api" / f"{name.removeprefix('agentlightning_nb.')}.md", "\n".join(parts))
-        told.append((name.removeprefix("agentlightning_nb."), said))
-    index = toctree("API", "Every public name, from its docstring.", [page for page, _ in told])
-    write(folder / "api" / "index.md", index)
-    return told
-
-
-# what must not drift
-
-
-def protocol() -> str:
-    "The routes of the server, from its own OpenAPI description."
-    from agentlightning_nb.server import create_app
-    from agentlightning_nb.store import LightningStore
-
-    with LightningStore() as store:
-        described = create_app(store).openapi()
-    rows = []
-    for path, by in sorted(described["paths"].items()):
-        for method, operation in by.items():
-            said = operation.get("description") or operation.get("summary") or ""
-            rows.append(f"| `{method.upper()} {path}` | {said.splitlines()[0] if said else ''} |")
-    head = "# The wire protocol\n\nWhat the server answers. A running server describes itself in full at `/openapi.json` and `/docs`.\n\n"
-    return head + "| route | what for |\n|---|---|\n" + "\n".join(rows) + "\n"
-
-
-def schema() -> str:
-    "Tables and views of a store's file, from the migrations."
-    from agentlightning_nb.migrations import migrate
-
-    conn = sqlite3.connect(":memory:", isolation_level=None)
-    version = migrate(conn)
-    parts = [
-        f"# The file's schema\n\nVersion {version} of the SQLite file behind a `LightningStore`. Views are for people; tables may grow columns.\n"
-    ]
-    listed = conn.execute(
-        "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY type, name"
-    )
-    for kind, name in listed.fetchall():
-        columns = conn.execute(f'PRAGMA table_info("{name}")').fetchall()
-        rows = "\n".join(f"| `{column[1]}` | {column[2].lower()} |" for column in columns)
-        parts.append(f"## {name} ({kind})\n\n| column | type |\n|---|---|\n{rows}\n")
-    conn.close()
-    return "\n".join(parts)
-
-
-def llms(pages: list[tuple[str, str]]) -> str:
+def llms(folder: Path, api: list[tuple[str, str]]) -> str:
     "The site in one text for coding assistants, by the convention of llms.txt."
-    guides = [
-        (p.stem, p.read_text(encoding="utf-8").splitlines()[0].lstrip("# "))
-        for p in sorted((ROOT / "docs").glob("*.md"))
-    ]
-    lines = [
-        "# agentlightning_nb",
-        "",
-        "> Train AI agents from a notebook: wrap any agent, watch it learn, keep the whole run as one file.",
-        "",
-        "## Guides",
-        "",
-    ]
-    lines += [f"- [{title}]({stem}.html)" for stem, title in guides]
-    lines += ["", "## API", ""] + [
-        f"- [{page}](api/{page}.html): {said.splitlines()[0] if said else ''}" for page, said in pages
-    ]
-    return "\n".join(lines) + "\n"
+    parts = {
+        "Guides": titled(folder, sorted(p.stem for p in (ROOT / "docs").glob("*.md"))),
+        "Tutorials": titled(folder, (f"tutorials/{p.stem}" for p in tutorials())),
+        "Wrap your agent": titled(folder, sorted(f"wrap/{p.stem}" for p in (folder / "wrap").glob("*.md"))),
+        "Examples": titled(folder, sorted(f"examples/{p.stem}" for p in (folder / "examples").glob("*.md"))),
+        "Reference": titled(folder, ("api/names", "protocol", "schema")),
+        "API": [f"- [{page}](api/{page}.html): {said.partition(chr(10))[0]}" for page, said in api],
+    }
+    head = "# agentlightning_nb\n\n> Train AI agents from a notebook: wrap any agent, watch it learn, keep the whole run as one file.\n"
+    return "\n".join([head, *(f"## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in parts.items())])
 
 
 def stage(folder: Path) -> None:
@@ -261,7 +151,7 @@ def stage(folder: Path) -> None:
     write(folder / "protocol.md", protocol())
     write(folder / "schema.md", schema())
     write(folder / "changelog.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
-    write(folder / "llms.txt", llms(pages))
+    write(folder / "llms.txt", llms(folder, pages))
     import plotly
 
     shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder / "_static")

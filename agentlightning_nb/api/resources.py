@@ -22,41 +22,50 @@ def add_resource_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.get("/v1/agl/resources")
     async def resources(request: Request) -> Response:
+        "A page of versions of the resources."
         return answer(await verbs("query_resources", **query_of(request, RESOURCES)))
 
     @app.post("/v1/agl/resources", status_code=201)
     async def add(request: Request) -> Response:
+        "Publish resources by name as a new version, which is the latest from now on; `parents` and `note` in the query."
         query = query_of(request, ("parents", "note"))
         return answer(await verbs("add_resources", named(await body_of(request)), **query), 201)
 
     @app.get("/v1/agl/resources/latest")
     async def latest() -> Response:
+        "The latest version, or null."
         return answer(await verbs("get_latest_resources"))
 
     @app.get("/v1/agl/resources/{resources_id}")
     async def version(resources_id: str) -> Response:
+        "One version; 404 when there is none."
         return answer(found(await verbs("get_resources_by_id", resources_id), f"resources {resources_id}"))
 
     @app.post("/v1/agl/resources/{resources_id}")
     async def update(resources_id: str, request: Request) -> Response:
+        "A new version under the same id; the one before stays in the file. An unknown id is created."
         return answer(await verbs("update_resources", resources_id, named(await body_of(request))))
 
     @app.get("/v1/agl/workers")
     async def workers(request: Request) -> Response:
+        "A page of workers by status, with what they do."
         return answer(await verbs("query_workers", **statuses(query_of(request, WORKERS), WorkerStatus)))
 
     @app.post("/v1/agl/workers/search")
     async def search_workers(request: Request) -> Response:
+        "The same as a body."
         return answer(
             await verbs("query_workers", **statuses(checked(await fields_of(request, *WORKERS)), WorkerStatus))
         )
 
     @app.get("/v1/agl/workers/{worker_id}")
     async def worker(worker_id: str) -> Response:
+        "One worker, or null."
         return answer(found(await verbs("get_worker_by_id", worker_id), f"worker {worker_id}"))
 
     @app.post("/v1/agl/workers/{worker_id}")
     async def worker_alive(worker_id: str, request: Request) -> Response:
+        "A sign of life of a worker, with `heartbeat_stats` of its own."
         return answer(await verbs("update_worker", worker_id, **await fields_of(request, "heartbeat_stats")))
 
 

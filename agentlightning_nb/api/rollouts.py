@@ -20,6 +20,7 @@ def add_queue_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/queues/rollouts/enqueue", status_code=201)
     async def enqueue(request: Request) -> Response:
+        "Queue the rollouts of the list `rollouts`, each with `input` and what else a rollout may have; 201 with them as they stand in the queue."
         body = await fields_of(request, needed=("rollouts",))
         if not isinstance(body["rollouts"], list):
             raise BadRequestError("rollouts must be a list.")
@@ -27,6 +28,7 @@ def add_queue_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/queues/rollouts/dequeue")
     async def dequeue(request: Request) -> Response:
+        "Claim up to `limit` rollouts for `worker_id`, of `run_id` alone if given, waiting `wait_s` seconds for the first; each comes with its new attempt."
         query = checked(await fields_of(request, "limit", "worker_id", "run_id", "wait_s"))
         wait_s = query.pop("wait_s", None) or 0.0
         if wait_s:
@@ -35,12 +37,14 @@ def add_queue_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/waits/rollouts")
     async def wait(request: Request) -> Response:
+        "Wait until all `rollout_ids` have ended, for `timeout` seconds at most; the ended ones."
         query = checked(await fields_of(request, "timeout", needed=("rollout_ids",)))
         timeout = query.get("timeout")
         return answer(await verbs.wait(request, query["rollout_ids"], 3600.0 if timeout is None else timeout))
 
     @app.post("/v1/agl/heartbeat")
     async def heartbeat(request: Request) -> Response:
+        "Say that `attempt_ids` are alive; those that are not under way any more."
         return answer(
             await verbs("heartbeat", checked(await fields_of(request, needed=("attempt_ids",)))["attempt_ids"])
         )
@@ -52,28 +56,34 @@ def add_rollout_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/rollouts", status_code=201)
     async def start(request: Request) -> Response:
+        "Begin a rollout of `input` at once, past the queue; it and its first attempt."
         return answer(await verbs("start_rollout", **checked(await fields_of(request, *new, needed=("input",)))), 201)
 
     @app.get("/v1/agl/rollouts")
     async def rollouts(request: Request) -> Response:
+        "A page of rollouts by status, ids, run, step, mode, task or group, sorted by a column."
         return answer(await verbs("query_rollouts", **statuses(query_of(request, ROLLOUTS), RolloutStatus)))
 
     @app.post("/v1/agl/rollouts/search")
     async def search(request: Request) -> Response:
+        "The same as a body, for long lists of ids."
         return answer(
             await verbs("query_rollouts", **statuses(checked(await fields_of(request, *ROLLOUTS)), RolloutStatus))
         )
 
     @app.post("/v1/agl/rollouts/list")
     async def listed(request: Request) -> Response:
+        "A page of rows for tables: filtered by text, reward and status, begun after the last row of the page before."
         return answer(await verbs("list_rollouts", ListQuery(**await fields_of(request, *ListQuery._fields))))
 
     @app.get("/v1/agl/rollouts/{rollout_id}")
     async def rollout(rollout_id: str) -> Response:
+        "One rollout with its latest attempt; 404 when there is none."
         return answer(found(await verbs("get_rollout_by_id", rollout_id), f"rollout {rollout_id}"))
 
     @app.post("/v1/agl/rollouts/{rollout_id}")
     async def update(rollout_id: str, request: Request) -> Response:
+        "Change input, mode, resources, config, metadata or status; 409 for a change of status that the life cycle forbids."
         changes = await fields_of(request, *new[:5], "status")
         if changes.get("status", "") is None:
             del changes["status"]
@@ -81,28 +91,34 @@ def add_rollout_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/rollouts/{rollout_id}/attempts", status_code=201)
     async def attempt(rollout_id: str, request: Request) -> Response:
+        "Begin another attempt, by `worker_id`."
         return answer(await verbs("start_attempt", rollout_id, **checked(await fields_of(request, "worker_id"))), 201)
 
     @app.get("/v1/agl/rollouts/{rollout_id}/attempts")
     async def attempts(rollout_id: str, request: Request) -> Response:
+        "A page of its attempts."
         return await verbs.attempts(rollout_id, query_of(request, PAGE))
 
     @app.post("/v1/agl/rollouts/{rollout_id}/attempts/search")
     async def search_attempts(rollout_id: str, request: Request) -> Response:
+        "The same as a body."
         return await verbs.attempts(rollout_id, checked(await fields_of(request, *PAGE)))
 
     @app.get("/v1/agl/rollouts/{rollout_id}/attempts/latest")
     async def latest_attempt(rollout_id: str) -> Response:
+        "Its latest attempt, or null."
         if (latest := await verbs("get_latest_attempt", rollout_id)) is None:
             await verbs.known(rollout_id)
         return answer(latest)
 
     @app.post("/v1/agl/rollouts/{rollout_id}/attempts/{attempt_id}")
     async def update_attempt(rollout_id: str, attempt_id: str, request: Request) -> Response:
+        "Change status, worker, time of the last heartbeat or metadata of an attempt."
         changes = await fields_of(request, "status", "worker_id", "last_heartbeat_time", "metadata")
         return answer(await verbs("update_attempt", rollout_id, attempt_id, **changes))
 
     @app.post("/v1/agl/rollouts/{rollout_id}/attempts/{attempt_id}/finish")
     async def finish(rollout_id: str, attempt_id: str, request: Request) -> Response:
+        "End an attempt with its `reward`, named `rewards`, `error` and last `spans`, in one transaction; a late one is kept on the attempt and told as 409."
         result = await fields_of(request, "status", "reward", "rewards", "error", "spans")
         return answer(await verbs("finish_attempt", rollout_id, attempt_id, **result))

@@ -22,6 +22,7 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/tasks", status_code=201)
     async def add_tasks(request: Request) -> Response:
+        "Keep tasks; one that is known already is kept once."
         body = await body_of(request)
         if not isinstance(body, list) or not all(isinstance(t, dict) for t in body):
             raise BadRequestError("The body must be a list of tasks.")
@@ -33,28 +34,34 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/tasks/search")
     async def tasks(request: Request) -> Response:
+        "A page of tasks, of `task_id_in` if given."
         return answer(await verbs("query_tasks", **checked(await fields_of(request, "task_id_in", "limit", "offset"))))
 
     @app.post("/v1/agl/runs", status_code=201)
     async def add_run(request: Request) -> Response:
+        "Begin a run `run_id` with the name of its algorithm and its config."
         return answer(
             await verbs("add_run", **checked(await fields_of(request, "algorithm", "config", needed=("run_id",)))), 201
         )
 
     @app.get("/v1/agl/runs")
     async def runs() -> Response:
+        "All runs, with status and state."
         return answer(await verbs("query_runs"))
 
     @app.get("/v1/agl/runs/{run_id}")
     async def run(run_id: str) -> Response:
+        "One run; 404 when there is none."
         return answer(found(await verbs("get_run", run_id), f"run {run_id}"))
 
     @app.post("/v1/agl/runs/{run_id}")
     async def update_run(run_id: str, request: Request) -> Response:
+        "Change status, state or error of a run, or end it."
         return answer(await verbs("update_run", run_id, **await fields_of(request, "status", "state", "error", "end")))
 
     @app.post("/v1/agl/runs/{run_id}/metrics", status_code=201)
     async def add_metrics(run_id: str, request: Request) -> Response:
+        "Keep `metrics` of a `step`, numbers by name."
         body = checked(await fields_of(request, needed=("step", "metrics")))
         values = body["metrics"]
         if not isinstance(values, dict) or any(
@@ -66,14 +73,17 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.get("/v1/agl/runs/{run_id}/rewards")
     async def reward_points(run_id: str) -> Response:
+        "For each step, mode and version: rollouts, failures, and the sum and the sum of squares of their rewards."
         return answer(await verbs("reward_points", run_id))
 
     @app.get("/v1/agl/runs/{run_id}/sums")
     async def run_sums(run_id: str, request: Request) -> Response:
+        "What a panel of the run adds up, from `since_step` and `since_metric` on."
         return answer(await verbs("run_sums", run_id, **query_of(request, ("since_step", "since_metric"))))
 
     @app.get("/v1/agl/run-figures")
     async def run_figures() -> Response:
+        "The records of all runs, newest first, with their rollouts, steps and last mean rewards."
         return answer(await verbs("run_figures"))
 
     @app.get("/v1/agl/task-figures")
@@ -82,16 +92,19 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.get("/v1/agl/metrics")
     async def metrics(request: Request) -> Response:
+        "Metrics of `run_id`, one `name` of them if given, newer than `since_rowid`."
         return answer(await verbs("query_metrics", **query_of(request, ("run_id", "name", "since_rowid"))))
 
     @app.get("/v1/agl/tables/{name}")
     async def table(name: str, of: str | None = None) -> Response:
+        "A table as a frame reads it: `rollouts`, `spans` or `rewards`, of one run if `of` names it."
         verb = one_of("rollouts", "rewards", "spans")("table", name) + "_df"
         frame = await verbs(verb, of)
         return answer(frame.astype(object).where(frame.notna(), None).to_dict(orient="records"))
 
     @app.get("/v1/agl/statistics")
     async def statistics() -> Response:
+        "How much there is of everything, and rollouts by status."
         return answer(await verbs("statistics"))
 
 
@@ -100,28 +113,34 @@ def add_annotation_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/annotations", status_code=201)
     async def annotate(request: Request) -> Response:
+        "Keep what somebody says about a rollout, beside its reward; what was said before stays."
         names = ("thumb", "score", "note", "correction", "author", "name")
         return answer(await verbs("annotate", **await fields_of(request, *names, needed=("rollout_id",))), 201)
 
     @app.get("/v1/agl/annotations")
     async def annotations(request: Request) -> Response:
+        "The annotations of a rollout or a run."
         return answer(await verbs("query_annotations", **query_of(request, ("rollout_id", "run_id"))))
 
     @app.delete("/v1/agl/annotations/{annotation_id}")
     async def remove_annotation(annotation_id: str) -> Response:
+        "Remove an annotation."
         return answer(await verbs("remove_annotation", annotation_id))
 
     @app.post("/v1/agl/verdicts", status_code=201)
     async def keep_verdict(request: Request) -> Response:
+        "Keep what a judge said to the question of `key`; what was said first stays."
         names = ("reasoning", "model", "rubric")
         return answer(await verbs("keep_verdict", **await fields_of(request, *names, needed=("key", "scores"))), 201)
 
     @app.get("/v1/agl/verdicts")
     async def verdict(key: str) -> Response:
+        "What the judge said under `key`, or null."
         return answer(await verbs("get_verdict", key))
 
     @app.post("/v1/agl/runs/{run_id}/training-rows", status_code=201)
     async def add_training_rows(run_id: str, request: Request) -> Response:
+        "Keep which rollouts were trained on in a `step`, with advantage and tokens."
         body = checked(await fields_of(request, needed=("step", "rows")))
         if not isinstance(body["rows"], list):
             raise BadRequestError("rows must be a list.")
@@ -129,4 +148,5 @@ def add_annotation_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.get("/v1/agl/training-rows")
     async def training_rows(request: Request) -> Response:
+        "What was trained on, of a rollout, or of a run and step."
         return answer(await verbs("query_training_rows", **query_of(request, ("rollout_id", "run_id", "step"))))

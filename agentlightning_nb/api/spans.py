@@ -25,12 +25,14 @@ def add_span_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/spans", status_code=201)
     async def add(request: Request) -> Response:
+        "Keep one span, or a list of them; each gets its number within the attempt."
         got = arrived(await request.body())
         await verbs("add_incoming", got.spans)
         return Response(got.answer(), 201, media_type="application/json")
 
     @app.get("/v1/agl/spans")
     async def spans(request: Request) -> Response:
+        "A page of the spans of `rollout_id`, of one attempt or name if asked, in their order."
         query = query_of(request, ("rollout_id", *SPANS))
         if "rollout_id" not in query:
             raise BadRequestError("The query lacks rollout_id.")
@@ -38,15 +40,18 @@ def add_span_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/spans/search")
     async def search(request: Request) -> Response:
+        "The same as a body."
         return await verbs.spans(checked(await fields_of(request, *SPANS, needed=("rollout_id",))))
 
     @app.post("/v1/agl/spans/next")
     async def number(request: Request) -> Response:
+        "The next number for a span of this attempt."
         ids = checked(await fields_of(request, needed=("rollout_id", "attempt_id")))
         return answer({"sequence_id": await verbs("get_next_span_sequence_id", **ids)})
 
     @app.post("/v1/agl/triplets")
     async def triplets(request: Request) -> Response:
+        "Prompt ids, response ids, logprobs and reward of each model call of `rollout_ids`."
         return answer(
             await verbs("query_triplets", checked(await fields_of(request, needed=("rollout_ids",)))["rollout_ids"])
         )
@@ -60,10 +65,12 @@ def add_otlp_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/traces")
     async def traces(request: Request) -> Response:
+        "OpenTelemetry's OTLP/HTTP, protobuf or JSON, gzip too; spans find their rollout by their attributes."
         return await taken(request, {})
 
     @app.post("/rollout/{rollout_id}/attempt/{attempt_id}/v1/traces")
     async def traces_of(rollout_id: str, attempt_id: str, request: Request) -> Response:
+        "The same, where the address names the rollout."
         return await taken(request, {"rollout_id": rollout_id, "attempt_id": attempt_id})
 
     async def taken(request: Request, home: dict[str, str]) -> Response:

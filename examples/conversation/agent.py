@@ -2,6 +2,7 @@
 
 Both are asked of the same model, and each says in a header who it is; only the calls of the clerk are trained."""
 
+import hashlib
 import random
 import re
 import ssl
@@ -27,13 +28,18 @@ ABLE = {
 
 
 def tasks(n: int, *, seed: int, held_out: bool = False) -> list[dict]:
-    "n wishes; numbers that end in 7 are held out."
+    "n wishes; a fifth of all, by a hash, is held out."
     rng, found = random.Random(f"{seed}/{held_out}"), []
     while len(found) < n:
         wish = {"goods": rng.choice(GOODS), "number": rng.randint(2, 99)}
-        if (wish["number"] % 10 == 7) == held_out:
+        if is_held_out(wish) == held_out:
             found.append(wish)
     return found
+
+
+def is_held_out(wish: dict) -> bool:
+    "Whether training must not see it."
+    return hashlib.sha256(f"{wish['number']} {wish['goods']}".encode()).digest()[0] % 5 == 0
 
 
 def client_of(name: str, llm) -> OpenAIChatCompletionClient:
