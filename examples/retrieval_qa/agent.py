@@ -142,7 +142,7 @@ def lesson(rng: random.Random):
 
 def made_up(query: str, rng: random.Random) -> str:
     "A line as the index gives it, but of words at random: what is taught is to read, and no meaning by heart."
-    return f"{query}: {' '.join(rng.choices(WORDS, k=rng.randint(1, 4)))}"
+    return f"{query}: {' '.join(rng.choices(WORDS, k=rng.randint(1, 3)))}"
 
 
 WORDS = sorted({word for _, _, said in CORPUS for word in said.split()})
