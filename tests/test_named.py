@@ -38,6 +38,7 @@ FOREIGN = """
 OTHERS = {"AgentResource"}  # takes any field
 ELSEWHERE = ("/tmp/", "/proc", "~/", "NAME.files/", "run.db", "run.files")  # paths that are no files of ours
 FOREIGN_TOOLS = ("ray ", "sqlite3 ", "pytest ")
+FOREIGN_FLAGS = {"--gpu-memory-utilization"}  # of vLLM
 FOREIGN_FILES = {"train.py", "raycluster.yaml"}
 
 
@@ -284,8 +285,13 @@ def wrong_span(said: str, page: Path, here: set[str]) -> list[str]:
         )
     if re.match(r"[\w.]+/[\w./]*$", said):
         return []  # a file, which is there
-    gone = [flag for flag in re.findall(r"(?<!\w)--[a-z][\w-]*", said) if flag not in flags() and flag not in here]
+    gone = [
+        flag
+        for flag in re.findall(r"(?<!\w)--[a-z][\w-]*", said)
+        if flag not in flags() and flag not in FOREIGN_FLAGS and flag not in here
+    ]
     code = re.sub(r"(?<!\w)--[a-z][\w-]*|[:/.]//\S*|\d[\w.]*", " ", said)
+    code = re.sub(r"(?<=[({,= ])([\"'])\w+\1", " ", code)  # a reader's own word in a call
     words = set(re.findall(r"[A-Za-z_]\w*", re.sub(r"https?://\S+", " ", code)))
     known = vocabulary() | here
     return gone + sorted(words - known) + wrong_code(said.replace("…", "..."))
