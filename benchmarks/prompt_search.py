@@ -12,6 +12,7 @@ import random
 import re
 import statistics
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,40 +76,58 @@ def searches(budget, seed):
     yield "GEPA", GEPA(max_steps=200, **more), 40
 
 
-def timed():
-    "Makes collect and ask of every run add up the seconds that they take."
-    took = {"inside": 0.0}
+class Timed:
+    "The CPU seconds of the thread on which a search runs, less those inside collect and ask."
 
-    def wrap(name):
-        original = getattr(TrainingRun, name)
+    def __init__(self):
+        self.own = self.inside = 0.0
+        self._wrap(TrainingRun, "collect", "inside"), self._wrap(TrainingRun, "ask", "inside")
+        self._wrap(Search, "through", "own")
 
-        def measured(self, *args, **kwargs):
-            started = time.perf_counter()
+    def _wrap(self, owner, name, sum_of):
+        original = getattr(owner, name)
+
+        def measured(*args, **kwargs):
+            started = time.thread_time()
             try:
-                return original(self, *args, **kwargs)
+                return original(*args, **kwargs)
             finally:
-                took["inside"] += time.perf_counter() - started
+                setattr(self, sum_of, getattr(self, sum_of) + time.thread_time() - started)
 
-        setattr(TrainingRun, name, measured)
-
-    wrap("collect"), wrap("ask")
-    return took
+        setattr(owner, name, measured)
 
 
-async def followed(run):
-    "The worst and the 99th percentile of the lag of this loop while the run goes on, in milliseconds."
+LAG = """
+import asyncio, statistics, time
+async def lags_until(done):
     lags = []
-    while not run.done:
+    while not done():
         started = time.perf_counter()
         await asyncio.sleep(0.005)
         lags.append(1000 * (time.perf_counter() - started - 0.005))
     return max(lags), statistics.quantiles(lags, n=100)[98] if len(lags) > 1 else lags[0]
+"""
+exec(LAG)
+BESIDE = """
+import select, sys
+print(*asyncio.run(lags_until(lambda: select.select([sys.stdin], [], [], 0)[0])))
+"""
+
+
+def lag_beside(run):
+    "The lag of this kernel's loop while a run goes on, and of a loop in a process that does nothing else: worst and p99, ms."
+    idle = subprocess.Popen(
+        [sys.executable, "-c", LAG + BESIDE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    own = asyncio.run(lags_until(lambda: run.done))  # noqa: F821
+    said, _ = idle.communicate("\n", timeout=60)
+    return *own, *map(float, said.split())
 
 
 def one(algorithm, n_val, seed, took):
     clerk = Clerk(seed)
     with Trainer(n_workers=16, upstream=clerk) as trainer:
-        took["inside"], began = 0.0, time.perf_counter()
+        took.own, took.inside, began, used = 0.0, 0.0, time.perf_counter(), time.process_time()
         run = trainer.start(
             Desk(),
             algorithm=algorithm,
@@ -116,13 +135,12 @@ def one(algorithm, n_val, seed, took):
             val_tasks=desk_tasks(clerk, n_val, seed=2 * seed + 1),
             resources=first_texts(),
         )
-        worst, p99 = asyncio.run(followed(run))
+        lags = lag_beside(run)
         run.wait()
-        inside = took["inside"]
-        seconds = time.perf_counter() - began
+        seconds, used = time.perf_counter() - began, time.process_time() - used
         rollouts = [r for r in trainer.store.query_rollouts(run_id=run.run_id) if r.mode]
         share = clerk.worth(run.best_resources) / clerk.oracle()
-        return share, len(rollouts), 1000 * (seconds - inside) / len(rollouts), worst, p99, seconds
+        return share, len(rollouts), *(1000 * t / len(rollouts) for t in (took.own - took.inside, used)), seconds, *lags
 
 
 class Reviewers(Clerk):
@@ -183,7 +201,7 @@ def main():
     if options.agl03:
         return beside(options.agl03, range(options.first, options.first + options.seeds))
     logging.disable(logging.WARNING)
-    took, found = timed(), {}
+    took, found = Timed(), {}
     for seed in range(options.first, options.first + options.seeds):
         for name, algorithm, n_val in searches(Budget(rollouts=options.rollouts), seed):
             found.setdefault(name, []).append(one(algorithm, n_val, seed, took))
@@ -193,16 +211,17 @@ def main():
         f"simulated desk, {options.seeds} seeds, at most {options.rollouts} rollouts each; shares of the oracle on 400 held-out questions"
     )
     print(
-        "| search | mean | worst | seeds at 0.9 | beats random | rollouts | bookkeeping, ms a rollout | loop lag, ms: worst, p99 | s |"
+        "| search | mean | worst | seeds at 0.9 | beats random | rollouts | CPU ms a rollout: the search, all | loop lag, ms: worst, p99 | of an idle process | s |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     base = [row[0] for row in found["random edits"]]
     for name, rows in found.items():
-        share, n, cost, worst, p99, seconds = map(list, zip(*rows, strict=True))
+        share, n, cost, whole, seconds, worst, p99, idle_worst, idle = map(list, zip(*rows, strict=True))
         beats = sum(a > b for a, b in zip(share, base, strict=True))
         print(
             f"| {name} | {statistics.fmean(share):.3f} | {min(share):.3f} | {sum(s >= 0.9 for s in share)} | {beats} | "
-            f"{statistics.fmean(n):.0f} | {statistics.fmean(cost):.2f} | {max(worst):.1f}, {statistics.median(p99):.1f} | {statistics.fmean(seconds):.1f} |"
+            f"{statistics.fmean(n):.0f} | {statistics.fmean(cost):.2f}, {statistics.fmean(whole):.1f} | {max(worst):.0f}, {statistics.median(p99):.1f} | "
+            f"{max(idle_worst):.0f}, {statistics.median(idle):.1f} | {statistics.fmean(seconds):.1f} |"
         )
 
 

@@ -332,6 +332,27 @@ def test_merges_have_two_parents():
     pytest.fail("no search merged anything")
 
 
+class Unlucky(Clerk):
+    "Knows only what its texts say, so the first texts score 0."
+
+    def _lucky(self, topic, number):
+        return False
+
+
+@pytest.mark.parametrize("worth", [lambda score: score, lambda score: score - 1.0], ids=["zero", "negative"])
+def test_merges_over_a_worthless_ancestor_do_not_end_the_search(worth):
+    class Worthless(Desk):
+        async def training_rollout(self, task, rollout_id, resources):
+            return worth(await super().training_rollout(task, rollout_id, resources))
+
+    for seed in range(4):  # without the remedy one of these fails inside the library
+        clerk = Unlucky(seed=seed)
+        with Trainer(n_workers=4, upstream=clerk) as trainer:
+            tasks = desk_tasks(clerk, 8, seed=seed)
+            run = fit(trainer, GEPA(max_steps=16, seed=seed), Worthless(), tasks=tasks, val_tasks=tasks)
+            assert run.status == "succeeded"
+
+
 def test_plain_texts_have_no_placeholders_and_missing_variables_are_named():
     with pytest.raises(BadRequestError, match="The template needs name"):
         PromptTemplate("Hello {name}").format()
