@@ -215,6 +215,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                      'agentlightning_nb/algorithms/gepa.py'),
                                                    'agentlightning_nb.algorithms.gepa.Bridge.propose_new_texts': ( 'algorithms/gepa.html#bridge.propose_new_texts',
                                                                                                                    'agentlightning_nb/algorithms/gepa.py'),
+                                                   'agentlightning_nb.algorithms.gepa.Bridge.told': ( 'algorithms/gepa.html#bridge.told',
+                                                                                                      'agentlightning_nb/algorithms/gepa.py'),
                                                    'agentlightning_nb.algorithms.gepa.Bridge.version_of': ( 'algorithms/gepa.html#bridge.version_of',
                                                                                                             'agentlightning_nb/algorithms/gepa.py'),
                                                    'agentlightning_nb.algorithms.gepa.GEPA': ( 'algorithms/gepa.html#gepa',
