@@ -18,6 +18,7 @@ ROWS = [
     "views",
     "runner optimising rl engines verl proxied proxy api routes servers event_routes plots page twins page_routes export",
     "workers server algorithms run loggers testing simulated rewards",
+    "hub driving",
     "trainer widgets",
     "doctor",
     "doctor_cluster",
