@@ -43,6 +43,7 @@ TRAIN = (
     "algorithms/learning",
     "algorithms/replay",
     "algorithms/sft",
+    "algorithms/team",
     "instructed",
 )  # the extra `train`
 GPU = ("algorithms/verl", "verl/data", "verl/cpu_plugin", "verl/cpu_vllm")  # the extra `gpu`
