@@ -25,7 +25,8 @@ from .litagent import LitAgent, run_rollout
 from .driving import drive, name_of, options_of, watch
 from .hub import Hub
 from .loggers import About, Loggers, logger_names
-from .run import TrainingRun, lit_rollouts
+from .collected import lit_rollouts
+from .run import TrainingRun
 from .runner import bind_resources, describe_error, outcome_of, task_metadata
 from .server import AgentLightningServer
 from .store import LightningStore
