@@ -107,24 +107,65 @@ def test_the_api_names_every_public_class_and_what_a_call_takes(site):
     text = (site / "api" / "trainer.html").read_text(encoding="utf-8")
     assert 'id="trainer-fit"' in text and "progress" in text
     llms = (site / "llms.txt").read_text(encoding="utf-8")
-    assert llms.startswith("# agentlightning_nb") and "(api/trainer.html)" in llms
+    assert llms.startswith("# agentlightning_nb") and "(api/trainer.html)" in llms and "(wrap/openai_chat.html)" in llms
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(600)
-def test_the_site_opens_from_disk_in_a_browser(site):
+@pytest.fixture
+def opened(site):
+    "Opens a page of the site from disk, in a scheme and at a width; what goes wrong there is collected."
     lab = pytest.importorskip("lab")
     if lab.chromium() is None:
         pytest.skip("no chromium")
-    shots = ROOT / "artefacts"
-    shots.mkdir(exist_ok=True)
     with lab.browser() as browser:
-        for scheme in ("light", "dark"):
-            page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 800})
-            wrong = []
-            page.on("pageerror", lambda e, wrong=wrong: wrong.append(str(e)))
-            page.on("request", lambda r, wrong=wrong: r.url.startswith("http") and wrong.append(r.url))
-            for name in ("index", "tutorials/quickstart", "api/trainer", "wrap/langgraph_react"):
-                page.goto((site / f"{name}.html").as_uri())
-                page.screenshot(path=shots / f"docs-{scheme}-{name.replace('/', '-')}.png")
-            assert not wrong
+
+        def open_page(name, wrong, *, scheme="light", width=1200, query=""):
+            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+            page.on("pageerror", lambda e: wrong.append(str(e)))
+            page.on("request", lambda r: r.url.startswith("http") and wrong.append(r.url))
+            page.goto((site / f"{name}.html").as_uri() + query)
+            return page
+
+        yield open_page
+
+
+SHOWN = (
+    "index",
+    "tutorials/quickstart",
+    "api/trainer",
+    "api/names",
+    "protocol",
+    "wrap/langgraph_react",
+    "examples/coding",
+)
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(900)
+def test_the_site_opens_from_disk_on_desks_and_phones_in_light_and_dark(opened):
+    wrong, shots = [], ROOT / "artefacts"
+    shots.mkdir(exist_ok=True)
+    for scheme, width in (("light", 1200), ("dark", 390)):
+        for name in SHOWN:
+            page = opened(name, wrong, scheme=scheme, width=width)
+            page.screenshot(path=shots / f"docs-{scheme}-{name.replace('/', '-')}.png")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (
+                name
+            )  # wide things scroll by themselves
+            broken = "[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"
+            assert page.evaluate(broken) == [], name
+            page.close()
+    assert not wrong
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "asked, contract", [("emit_reward", "api/tracer.html#emit-reward"), ("GRPO", "api/algorithms.grpo.html#grpo")]
+)
+def test_a_search_leads_to_the_contract_of_a_function(opened, asked, contract):
+    page = opened("search", [], query=f"?q={asked}")
+    page.wait_for_selector("ul.search li a", timeout=60_000)
+    found = page.evaluate(
+        "[...document.querySelectorAll('ul.search li')].map(e => e.querySelector('a').getAttribute('href'))"
+    )
+    assert any(href.startswith(contract) for href in found[:5]), found[:5]
