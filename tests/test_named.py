@@ -33,7 +33,8 @@ FOREIGN = """
     art anthropic autogen agentchat ext langgraph langchain llama index core llms like claude sdk smolagents datasets Dataset gepa
     RAY_AUTH_MODE RAY_ADDRESS HTTPS_PROXY PYTHONHASHSEED OTEL_RESOURCE_ATTRIBUTES OTEL_EXPORTER_OTLP_ENDPOINT google rpc Status
     AGENTLIGHTNING_VLLM_PYTHON actor_rollout_ref gpu_memory_utilization max_actor_ckpt_to_keep pytest llms txt sqlite3
-    Request Id load_ext solve input_messages n_runners train_dataset val_dataset initial_resources dashboard MLFLOW_TRACKING_URI TRACKIO_DIR
+    Request Id load_ext solve input_messages n_runners train_dataset val_dataset initial_resources dashboard
+    branch_factor beam_rounds gradient_batch_size val_batch_size PYTHON nice MLFLOW_TRACKING_URI TRACKIO_DIR
 """
 OTHERS = {"AgentResource"}  # takes any field
 ELSEWHERE = ("/tmp/", "/proc", "~/", "NAME.files/", "run.db", "run.files")  # paths that are no files of ours
@@ -310,7 +311,7 @@ def test_what_a_page_names_is_there(page):
     ]
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         wrong += [target] if not any((base / target).exists() for base in (page.parent, ROOT)) else []
-    assert not wrong, wrong
+    assert not wrong, f"{wrong} (a name of another project goes to FOREIGN)"
 
 
 @pytest.mark.parametrize(

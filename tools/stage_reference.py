@@ -150,7 +150,7 @@ def protocol() -> str:
         described = create_app(store).openapi()["paths"]
     parts: dict[str, list[str]] = {}
     for path, by in described.items():
-        for method, operation in by.items():
+        for method, operation in by.items() if not path.startswith("/rollout/") else ():
             said = operation.get("description") or operation.get("summary")
             place = next(title for title, pattern in ROOMS.items() if re.match(pattern, path))
             parts.setdefault(place, []).append(f"`{method.upper()} {path}` | {first_line(said)}")
@@ -159,10 +159,10 @@ def protocol() -> str:
 
 
 ROOMS = {
-    "Model calls": r"(/rollout/.*)?/v1/(chat|completions|responses|messages|embeddings|models)",
+    "Model calls": r"/v1/(chat|completions|responses|messages|embeddings|models)",
     "The queue": r"/v1/agl/(queues|waits|heartbeat)",
     "Rollouts and attempts": r"/v1/agl/rollouts",
-    "Spans": r"(/rollout/.*)?/v1/(traces|agl/spans|agl/triplets)",
+    "Spans": r"/v1/(traces|agl/spans|agl/triplets)",
     "Resources, tasks and workers": r"/v1/agl/(resources|tasks|workers)",
     "Runs": r"/v1/agl/(run|metrics|training-rows)",
     "What people and judges say": r"/v1/agl/(annotations|verdicts)",
@@ -173,6 +173,7 @@ PROTOCOL = """# The wire protocol
 
 What the server answers: JSON, field names as in the records below. A running server describes itself at `/openapi.json` and `/docs`.
 
+- Model calls and `/v1/traces` are answered below `/rollout/{rollout_id}/attempt/{attempt_id}` too, by which they find their attempt; `llm.base_url` is such an address.
 - A token guards everything but `/health`: `Authorization: Bearer TOKEN`, or `x-api-key`, or as the password in the URL.
 - What goes wrong is `{"error": class, "detail": sentence}`: 401 for no token, 404 for an unknown id, 422 for a bad value, 409 for what the life cycle forbids.
 - Pages have `items`, `limit`, `offset` and `total`; `sort_by` and `sort_order` choose their order.
