@@ -41,7 +41,7 @@ def _lazy_magics(shell: Any) -> None:
 
 
 def _complete_lightning(shell: Any, event: Any) -> list[str]:
-    return import_module("agentlightning_nb.magics").completions(event)
+    return import_module("agentlightning_nb.commands").completions(event)
 
 
 def _in_ipython() -> Any:

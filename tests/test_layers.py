@@ -20,7 +20,7 @@ ROWS = [
     "workers server algorithms run loggers testing simulated rewards",
     "hub driving",
     "trainer widgets",
-    "doctor",
+    "doctor commands",
     "doctor_cluster",
     "magics demo instructed",
     "cli",
