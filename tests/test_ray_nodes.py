@@ -1,10 +1,11 @@
-"Workers as Ray actors over several nodes: a node that dies takes its attempts with it, and they are run again on another."
+"Ray: how long it lives, and workers as actors over several nodes, where a node that dies takes its attempts with it to be run again on another."
 
 import importlib.util
 import threading
 
 import pytest
 
+from agentlightning_nb.errors import BadRequestError
 from agentlightning_nb.litagent import LitAgent
 from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.store import LightningStore
@@ -52,7 +53,7 @@ def test_what_ran_on_a_node_that_died_is_run_again_on_another(nodes):
     cluster, (one, _) = nodes
 
     class Here(LitAgent):
-        "Tells by its reward parts nothing, by its reward its task; slow on its first try."
+        "Tells by its reward which task it was."
 
         def training_rollout(self, task, rollout_id, resources):
             import time
@@ -76,3 +77,24 @@ def test_what_ran_on_a_node_that_died_is_run_again_on_another(nodes):
         tries = [len(store.query_attempts(i)) for i in ids]
         assert max(tries) > 1  # somebody died in the middle of something
     store.close()
+
+
+def test_ray_outlives_the_thread_that_asked_for_it_and_begins_again(monkeypatch):
+    import ray
+
+    from agentlightning_nb.cluster import begin_ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for number in range(2):
+        ends = []
+        asking = threading.Thread(target=lambda: ends.append(begin_ray(options={"num_cpus": 1})))  # noqa: B023
+        asking.start()
+        asking.join()  # Linux kills what this thread has started, if it was this one
+        try:
+            assert ray.get(ray.remote(lambda x: x + 1).remote(number), timeout=120) == number + 1
+            with pytest.raises(BadRequestError, match="'A': '1'"):
+                begin_ray(env={"A": "1"})
+            assert begin_ray() is None
+        finally:
+            ends[0]()
+        assert not ray.is_initialized()
