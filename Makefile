@@ -6,7 +6,9 @@ BIN := .venv/bin
 SETUP := settings.ini setup.py pyproject.toml
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-cluster quick lab clients cluster docs clean
+CLUSTER_PYTEST := RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 .venv-cluster/bin/python -m pytest -p no:cacheprovider
+
+.PHONY: demo test test-cluster test-ray quick lab clients cluster docs clean
 
 demo: .venv/.demo            ## train a tiny real model, here and now
 	$(BIN)/agentlightning demo
@@ -23,11 +25,17 @@ test: .venv/.test            ## everything: style, every notebook, every test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check -q nbs tests tools
 	$(BIN)/nbdev-test nbs --n-workers 2 --cell-timeout 400
 	$(BIN)/pytest
+	@if $$(command -v timeout >/dev/null && echo timeout 300) $(MAKE) -s cluster; then $(MAKE) -s test-ray; \
+	else echo "verl, Ray and vLLM could not be installed in time: the tests marked cluster were skipped."; fi
 
-# the tests that need verl, Ray and vLLM, in their own environment; CLUSTER="cluster" runs the slow ones too
+# verl's settings and Ray's nodes: a minute or two, so a part of `make test`
+test-ray: .venv-cluster/.done
+	$(CLUSTER_PYTEST) -m cluster tests/test_verl_settings.py tests/test_ray_nodes.py
+
+# all that needs verl, Ray and vLLM, whole runs of verl included; CLUSTER="cluster" runs the slow ones too
 CLUSTER ?= cluster and not slow
 test-cluster: .venv-cluster/.done
-	RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 .venv-cluster/bin/python -m pytest -m "$(CLUSTER)" -p no:cacheprovider tests/test_verl_settings.py tests/test_verl.py tests/test_ray_nodes.py
+	$(CLUSTER_PYTEST) -m "$(CLUSTER)" tests/test_verl_settings.py tests/test_ray_nodes.py tests/test_verl.py tests/test_verl_learns.py
 
 docs: .venv/.test            ## the site, in _docs/site
 	$(BIN)/python tools/stage_docs.py _docs/src

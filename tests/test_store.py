@@ -255,7 +255,7 @@ def test_spans_come_back_as_they_went_with_numbers_given_by_the_store(store):
     assert [s.sequence_id for s in sent] == [s.sequence_id for s in kept] == [1, 2]
     assert kept == sent
     assert store.get_next_span_sequence_id(row.rollout_id, row.attempt.attempt_id) == 3
-    (triplet,) = store.query_triplets([row.rollout_id])[row.rollout_id]
+    (triplet,) = store.query_triplets([row.rollout_id] * 2)[row.rollout_id]
     assert (triplet.prompt_ids, triplet.response_ids) == ([1, 2, 3], [7, 600])
     assert triplet.logprobs == [-0.25, -1e-7]
 

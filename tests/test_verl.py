@@ -82,7 +82,7 @@ def test_sampler_and_trainer_agree_after_every_sync(trained):
 def test_verl_has_each_trajectory_as_we_have_it(trained):
     trainer, run, _, held = trained
     rollouts = {r.rollout_id: r for r in trainer.store.query_rollouts(run_id=run.run_id)}
-    triplets = trainer.store.query_triplets([row.row.rollout_id for row, *_ in held])
+    triplets = trainer.store.query_triplets(list({row.row.rollout_id for row, *_ in held}))
     assert len(held) >= 2 * STEPS
     assert any(row.position > 0 for row, *_ in held)  # turns that do not extend each other
     for row, seen, _ in held:

@@ -162,7 +162,7 @@ def triplets(conn: sqlite3.Connection, rollout_ids: Sequence[str]) -> dict[str, 
                WHERE o.attempt_id = s.attempt_id AND o.rest IS NULL AND o.response_token_ids = s.response_token_ids
                AND o.prompt_token_ids IS s.prompt_token_ids))
            ORDER BY s.start_time, s.sequence_id""",
-        (_json_list(rollout_ids),),
+        (_json_list(found),),
     )
     for rollout_id, reward, start, attempt_id, parent_id, *columns in rows.fetchall():
         triplet = triplet_of(columns)

@@ -7,6 +7,7 @@ __all__ = ['log', 'Finished', 'Session', 'trained_row', 'gaps', 'numbers', 'kill
 
 # %% ../../nbs/verl/session.ipynb #b22c397f
 import contextlib
+import importlib
 import logging
 import math
 import os
@@ -82,6 +83,8 @@ class Session:
         "Check the settings, then start everything; minutes for a large model."
         os.environ.update({**QUIET, **self.env})  # read when verl is first imported
         self.config = compose(self.ours, self.given)
+        for module in filter(None, self.env.get("VERL_USE_EXTERNAL_MODULES", "").split(",")):
+            importlib.import_module(module)  # verl does so itself only if it was not imported before
         within("start", self.start_s, self._start, given_up=given_up)
         return self
 
