@@ -187,6 +187,13 @@ def one_reward(v: Vitals) -> Finding | None:
     return Finding("one reward", "serious" if v.lowest == 0 else "warning", says, tries)
 
 
+def _at_the_top(v: Vitals) -> str:
+    "What to do where the reward is as high as it gets."
+    if (cut := v.last("truncated")) and fmean(cut) >= 0.5:
+        return "Paid in full, though most answers are cut off: open some, and see what the reward function pays for."
+    return "The tasks are learned: stop here, or add harder ones."
+
+
 def no_variance(v: Vitals) -> Finding | None:
     "Groups whose rollouts all got the same reward: their advantages are zero."
     values = v.last("same_reward_groups")
@@ -195,7 +202,7 @@ def no_variance(v: Vitals) -> Finding | None:
     place, share = v.place(), fmean(values)
     says = f"In {_share(share)} of the groups of {_last(len(values))} all rollouts got the same reward; they teach nothing."
     tries = {
-        "top": "The tasks are learned: stop here, or add harder ones.",
+        "top": _at_the_top(v),
         "bottom": "The tasks are too hard: take easier ones first, reward partial success, or raise n.",
         "between": "Raise n or the temperature, and leave out tasks that always or never succeed.",
     }[place]
@@ -312,7 +319,7 @@ def standstill(v: Vitals) -> Finding | None:
         v.place(),
     )
     tries = {
-        "top": "The tasks are learned: stop here, or add harder ones.",
+        "top": _at_the_top(v),
         "bottom": "Take easier tasks first, reward partial success, or raise n.",
         "between": "Raise lr or n, look at what the best and the worst rollouts of a group do differently, or give finer rewards.",
     }[place]
