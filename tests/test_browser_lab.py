@@ -72,7 +72,7 @@ def test_a_rollout_is_opened_judged_rescored_found_and_comes_back(tmp_path):
     (root / "look.ipynb").write_text(notebook(CELLS), encoding="utf-8")
     with lab.server(root, scratch) as url, lab.browser() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 1500})
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         book = lab.Notebook(page, url, "look.ipynb")
         book.run_all()
         book.wait()

@@ -90,7 +90,7 @@ def test_every_command_shows_what_it_found(tmp_path):
     (work / "magics.ipynb").write_text(notebook_of(list(CELLS.values())))
     with lab.browser() as browser, lab.server(work, scratch) as url:
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         notebook = lab.Notebook(page, url, "magics.ipynb")
         page.evaluate("window.jupyterapp.shell.collapseLeft()")
         page.evaluate(RUN, ["above", list(CELLS).index("stop")])  # what is shown asks the store, so it stops last

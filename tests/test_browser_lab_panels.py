@@ -54,7 +54,7 @@ def test_panels_work_in_jupyterlab_and_come_back(tmp_path):
     (work / "panels.ipynb").write_text(notebook_of(CELLS))
     with lab.browser() as browser, lab.server(work, scratch) as url:
         page = browser.new_page(viewport={"width": 1200, "height": 1100})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         notebook = lab.Notebook(page, url, "panels.ipynb")
         notebook.run_all()
         notebook.wait()

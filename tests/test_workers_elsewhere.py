@@ -223,10 +223,12 @@ def test_a_worker_that_stands_still_is_replaced(server, tmp_path):
     def agent(rollout):
         import os
         import signal
+        import time
 
         if rollout.attempt.sequence_id == 1:
             mark.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(60)  # the signal goes to another thread, and this one may run on for a moment
         return 1.0
 
     with pool_of(server, agent, silence_s=3.0):
