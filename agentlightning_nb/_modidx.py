@@ -4318,6 +4318,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'agentlightning_nb/views/health.py'),
                                                 'agentlightning_nb.views.health.Vitals.range': ( 'views/health.html#vitals.range',
                                                                                                  'agentlightning_nb/views/health.py'),
+                                                'agentlightning_nb.views.health._at_the_top': ( 'views/health.html#_at_the_top',
+                                                                                                'agentlightning_nb/views/health.py'),
                                                 'agentlightning_nb.views.health._last': ( 'views/health.html#_last',
                                                                                           'agentlightning_nb/views/health.py'),
                                                 'agentlightning_nb.views.health._move': ( 'views/health.html#_move',
