@@ -15,6 +15,7 @@ if missing := [
     pytest.skip(f"not installed: {', '.join(missing)}", allow_module_level=True)
 
 import lab  # noqa: E402
+from playwright.sync_api import TimeoutError as NotShown  # noqa: E402
 
 if lab.chromium() is None:
     pytest.skip("there is no chromium", allow_module_level=True)
@@ -64,6 +65,22 @@ def notebook(cells):
     return json.dumps({"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
 
 
+def opened(page, url, inspector):
+    "The notebook, run. Twice within whole runs of all tests, and never alone, the first page showed no conversation for a minute: then it is opened anew, and the picture of the first is kept."
+    for again in (True, False):
+        book = lab.Notebook(page, url, "look.ipynb")
+        book.run_all()
+        book.wait()
+        assert book.failures() == []
+        try:
+            inspector.get_by_text("The green raincoat.").wait_for(timeout=30_000)
+            return book
+        except NotShown:
+            page.screenshot(path=SHOTS / "lab-no-conversation.png")
+            if not again:
+                raise
+
+
 def test_a_rollout_is_opened_judged_rescored_found_and_comes_back(tmp_path):
     SHOTS.mkdir(exist_ok=True)
     root, scratch = tmp_path / "root", tmp_path / "scratch"
@@ -73,13 +90,9 @@ def test_a_rollout_is_opened_judged_rescored_found_and_comes_back(tmp_path):
     with lab.server(root, scratch) as url, lab.browser() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 1500})
         page.set_default_timeout(60_000)
-        book = lab.Notebook(page, url, "look.ipynb")
-        book.run_all()
-        book.wait()
-        assert book.failures() == []
         outputs = page.locator(".jp-CodeCell")
         inspector, rescored, table = (outputs.nth(i).locator(".jp-OutputArea") for i in (1, 2, 3))
-        inspector.get_by_text("The green raincoat.").wait_for()
+        book = opened(page, url, inspector)
         inspector.get_by_text("A raincoat <b>is</b> right at 9 °C.").wait_for()
         inspector.get_by_label("thumb up").click()
         inspector.locator("[aria-label='thumb up'][aria-pressed=true]").wait_for()
