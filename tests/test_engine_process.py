@@ -1,5 +1,6 @@
 "A server beside the kernel starts within its time, says why when it does not, and is never left behind."
 
+import contextlib
 import os
 import signal
 import socket
@@ -70,16 +71,60 @@ def test_children_of_its_children_end_with_it(tmp_path):
     until(lambda: not is_alive(grandchild))
 
 
-def test_a_killed_kernel_leaves_nothing_behind():
-    kernel = """
-import sys, time
+FAMILY = """
+import http.server, os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+told = open(sys.argv[2], "ab")
+os.write(told.fileno(), b"%d " % os.getpid())
+near = "import os, time; os.write(1, b'%d ' % os.getpid()); time.sleep(99)"
+for code in ("import os; os.setsid(); os.fork() and os._exit(0); " + near, near):  # one without a parent, in a session of its own
+    subprocess.Popen([sys.executable, "-c", code], stdout=told)
+http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")
+"""
+KERNEL = """
+import os, sys, time
 from agentlightning_nb.engines.process import ServerProcess
-server = ServerProcess([sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"], name="files", health="/").start()
-print(server.port, flush=True)
+server = ServerProcess([sys.executable, "-c", sys.argv[1], "{port}", sys.argv[2]], name="family", health="/").start()
+told = open(sys.argv[2], "ab")
+if os.fork() == 0:  # holds what the kernel holds, its end of the guard's pipe among it
+    os.write(told.fileno(), b"%d " % os.getpid())
+    time.sleep(99)
+os.write(told.fileno(), b"%d " % server._process.pid)
 time.sleep(99)
 """
-    with subprocess.Popen([sys.executable, "-c", kernel], stdout=subprocess.PIPE, text=True) as process:
-        port = int(process.stdout.readline())
-        assert is_open(port)
-        process.send_signal(signal.SIGKILL)
-    until(lambda: not is_open(port))
+
+
+def pids_in(path, n):
+    until(lambda: path.exists() and len(path.read_text().split()) == n)
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def test_a_killed_kernel_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "pids"
+    command = [sys.executable, "-c", KERNEL, FAMILY, str(path)]
+    with subprocess.Popen(command) as kernel:
+        pids = []
+        try:
+            pids = pids_in(path, 5)
+            kernel.kill()
+            kernel.wait()
+            until(lambda: sum(map(is_alive, pids)) == 1)  # what the kernel has forked is its own
+        finally:
+            for pid in (kernel.pid, *pids):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def test_one_whose_parent_has_died_ends_with_the_others(tmp_path):
+    path = tmp_path / "pids"
+    with ServerProcess([sys.executable, "-c", FAMILY, "{port}", str(path)], name="family", health="/") as server:
+        pids = pids_in(path, 3)
+        assert all(map(is_alive, pids))
+        os.kill(pids[0], signal.SIGKILL)  # the server itself: the guard ends what it leaves
+        until(lambda: not any(map(is_alive, pids)) and not server.running)
+
+
+def test_the_server_ends_with_its_guard(tmp_path):
+    with ServerProcess(FILES, name="files", health="/") as server:
+        os.kill(server._process.pid, signal.SIGKILL)
+        until(lambda: not is_open(server.port))

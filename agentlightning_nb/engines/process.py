@@ -28,22 +28,65 @@ log = logging.getLogger(__name__)
 
 # %% ../../nbs/engines/process.ipynb #724e3a11
 GUARD = """
-import os, signal, subprocess, sys, threading, time
+import ctypes, os, signal, subprocess, sys, threading, time
 
-def end(*_):
-    child.terminate()
-    try:
-        child.wait(5)
-    except subprocess.TimeoutExpired:
-        pass
+kernel, over, once = int(sys.argv[1]), threading.Event(), threading.Lock()
+
+def below():
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b") ")[2].split()[:2]
+        except OSError:
+            continue
+        if state != b"Z":
+            parents[int(name)] = int(parent)
+    found, last = set(), {os.getpid()}
+    while last:
+        last = {pid for pid, parent in parents.items() if parent in last}
+        found |= last
+    return found
+
+def finish():
+    once.acquire()
+    until = time.monotonic() + 5
+    while sys.platform == "linux" and time.monotonic() < until and (left := below()):
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.02)
+    if sys.platform == "linux" and not below():
+        os._exit(0)
     os.killpg(0, signal.SIGKILL)
 
-child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-signal.signal(signal.SIGTERM, end)
+def end(*_):
+    if not over.is_set():
+        os.kill(child.pid, signal.SIGTERM)
+    over.wait(5)
+    finish()
+
+def watch():
+    while os.getppid() == kernel:  # its pipe may be held open by what it has forked
+        time.sleep(0.2)
+    end()
+
+if sys.platform == "linux":
+    prctl = ctypes.CDLL(None).prctl
+    prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    dies_too = lambda: prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, should this guard be killed
+child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, preexec_fn=dies_too if sys.platform == "linux" else None)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end).start())
+threading.Thread(target=watch, daemon=True).start()
 threading.Thread(target=lambda: (sys.stdin.buffer.read(), end()), daemon=True).start()
-code = child.wait()
-print(f"The process ended with status {code}.", flush=True)
-os.killpg(0, signal.SIGKILL)
+pid = status = 0
+while pid != child.pid:
+    pid, status = os.wait()
+over.set()
+print(f"The process ended with status {os.waitstatus_to_exitcode(status)}.", flush=True)
+finish()
 """
 
 
@@ -103,7 +146,7 @@ class ServerProcess:
         command = [part.replace("{port}", str(self.port)) for part in self.command]
         with self.log_path.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", GUARD, *command],
+                [sys.executable, "-c", GUARD, str(os.getpid()), *command],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -158,13 +201,15 @@ class ServerProcess:
         self.stop()
 
 
-def _end(process: subprocess.Popen, timeout_s: float = 10.0) -> None:
+def _end(process: subprocess.Popen, timeout_s: float = 15.0) -> None:
     "End a guard and its group."
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
         process.wait(timeout_s)
     except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout_s)
+    if process.returncode:  # the guard did not come to its own end
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout_s)
