@@ -8,6 +8,7 @@ __all__ = ['Hub']
 # %% ../nbs/20a_hub.ipynb #4286849f
 import contextlib
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ class Hub:
             return self.store.url, self.store.token, ""
         return self.server.url, self.server.token, self.server.host
 
-    def prepare(self, workers: str) -> None:
-        "Begin what pools of this kind share; it stays until `close`."
-        self._end_workers = prepare(workers) or self._end_workers
+    def prepare(self, workers: str, cluster: Mapping[str, Any] | None = None) -> None:
+        "Begin what pools of this kind share, as the algorithm wants it that shares it, too; it stays until `close`."
+        self._end_workers = prepare(workers, cluster) or self._end_workers
 
     def serve(self, engine: Any) -> None:
         "Answer model calls with this engine; the one before is closed."
@@ -96,11 +97,11 @@ class Hub:
     def close(self) -> None:
         "Stop what this trainer started."
         with self._lock:
-            if self._end_workers is not None:
-                self._end_workers()
-                self._end_workers = None
             if self.engine is not None:
                 self.engine.close()
+            if self._end_workers is not None:  # after the engine, which may live there
+                self._end_workers()
+                self._end_workers = None
             if self._server is not None and self._server is not self.backend:
                 self._server.stop()
             opened = self._given is None or isinstance(self._given, str | Path)

@@ -206,7 +206,7 @@ class Trainer:
             report=loggers,
         )
         try:
-            pool = self._pool(agent, run.run_id)
+            pool = self._pool(agent, run.run_id, getattr(algorithm, "cluster", None))
         except LightningError as e:
             run.finish("failed", str(e))
             raise
@@ -218,8 +218,8 @@ class Trainer:
         ).start()
         return run
 
-    def _pool(self, agent: LitAgent, run_id: str) -> Any:
-        self._hub.prepare(self.workers)
+    def _pool(self, agent: LitAgent, run_id: str, cluster: Mapping[str, Any] | None) -> Any:
+        self._hub.prepare(self.workers, cluster)
         url, token = self._hub.address()
         return make_pool(
             self.workers,

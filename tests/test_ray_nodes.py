@@ -47,24 +47,28 @@ def until(looked, timeout_s=120.0):
     raise AssertionError("It did not come.")
 
 
+def slow(takes_s):
+    "An agent that tells by its reward which task it was, after a while."
+
+    class Slow(LitAgent):
+        def training_rollout(self, task, rollout_id, resources):
+            import time
+
+            time.sleep(takes_s)
+            return float(task.input)
+
+    return Slow()
+
+
 def test_what_ran_on_a_node_that_died_is_run_again_on_another(nodes):
     from agentlightning_nb.workers.ray import RayPool
 
     cluster, (one, _) = nodes
 
-    class Here(LitAgent):
-        "Tells by its reward which task it was."
-
-        def training_rollout(self, task, rollout_id, resources):
-            import time
-
-            time.sleep(0.4)
-            return float(task.input)
-
     store = LightningStore()
     with AgentLightningServer(store, token="t") as server:
         config = RolloutConfig(max_attempts=4, retry_condition=["unresponsive", "failed"])
-        with RayPool(store, Here(), n_workers=4, server_url=server.url, server_token="t") as pool:
+        with RayPool(store, slow(0.4), n_workers=4, server_url=server.url, server_token="t") as pool:
             until(lambda: sum(h.ready for h in pool.handles) == 4)
             asked = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i, config=config) for i in range(40)])
             until(lambda: any(r.status == "succeeded" for r in store.query_rollouts()))
@@ -76,6 +80,71 @@ def test_what_ran_on_a_node_that_died_is_run_again_on_another(nodes):
         assert [rows[i].reward for i in ids] == [float(i) for i in range(40)]
         tries = [len(store.query_attempts(i)) for i in ids]
         assert max(tries) > 1  # somebody died in the middle of something
+    store.close()
+
+
+def test_a_node_that_joins_gets_actors_and_costs_no_attempt(nodes):
+    from agentlightning_nb.workers.ray import RayPool
+
+    cluster, (one, two) = nodes
+    cluster.remove_node(two)
+    store = LightningStore()
+    with AgentLightningServer(store, token="t") as server:
+        config = RolloutConfig(max_attempts=3, retry_condition=["unresponsive"])
+        with RayPool(store, slow(0.2), n_workers=4, server_url=server.url, server_token="t") as pool:
+            until(lambda: sum(h.ready for h in pool.handles) == 4)
+            assert {h.node for h in pool.handles} == {one.node_id}
+            asked = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i, config=config) for i in range(20)])
+            until(lambda: any(r.status == "succeeded" for r in store.query_rollouts()))
+            three = cluster.add_node(num_cpus=1)
+            shared = lambda: sum(h.ready and h.node == three.node_id for h in pool.handles) == 2  # noqa: E731
+            until(lambda: shared() and len(pool.handles) == 4)
+            more = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i, config=config) for i in range(20, 40)])
+            ids = [r.rollout_id for r in (*asked, *more)]
+            until(lambda: all(r.end_time for r in store.query_rollouts(rollout_id_in=ids)))
+            there = {h.worker_id for h in pool.handles if h.node == three.node_id}
+            assert pool.error is None
+        rows = {r.rollout_id: r for r in store.query_rollouts(rollout_id_in=ids)}
+        assert [rows[i].reward for i in ids] == [float(i) for i in range(40)]
+        attempts = [a for i in ids for a in store.query_attempts(i)]
+        assert len(attempts) == 40
+        assert there & {a.worker_id for a in attempts}
+    store.close()
+
+
+def test_no_more_is_claimed_than_there_are_actors_and_a_stalled_store_slows_them_down(nodes, tmp_path):
+    from agentlightning_nb.storage.writer import Op
+    from agentlightning_nb.workers.ray import RayPool
+
+    store, tick, goes_on = LightningStore(tmp_path / "run.db"), threading.Event(), threading.Event()
+
+    def under_way():
+        return len(store.query_rollouts(status_in=["preparing", "running"]))
+
+    def ended():
+        return sum(bool(r.end_time) for r in store.query_rollouts())
+
+    with AgentLightningServer(store, token="t") as server:
+        with RayPool(store, slow(0.2), n_workers=3, server_url=server.url, server_token="t") as pool:
+            until(lambda: sum(h.ready for h in pool.handles) == 3)
+            asked = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i) for i in range(30)])
+            until(lambda: ended() >= 3)
+            stall = threading.Thread(target=store._do, args=(Op(lambda turn: goes_on.wait(60)),))
+            stall.start()  # the one writer of the file is busy with this
+            tick.wait(0.5)
+            before = ended()
+            for _ in range(30):  # in three seconds these actors could do the rest
+                assert under_way() <= 3 and ended() == before
+                tick.wait(0.1)
+            assert before < 30
+            goes_on.set()
+            stall.join(60)
+            ids = [r.rollout_id for r in asked]
+            while ended() < 30:
+                assert under_way() <= 3 and pool.error is None
+                tick.wait(0.05)
+        assert sorted(r.reward for r in store.query_rollouts(rollout_id_in=ids)) == [float(i) for i in range(30)]
+        assert all(len(store.query_attempts(i)) == 1 for i in ids)
     store.close()
 
 

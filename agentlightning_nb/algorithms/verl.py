@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from .base import Algorithm, Run, batches
+from ..cluster import NEEDED
 from ..engines.tokens import TokenEngine
 from ..errors import BadRequestError, MissingExtraError, RunError, need
 from ..types import LLM, LitRollout, ModelWeights
@@ -73,6 +74,11 @@ class VERL(Algorithm):
     env: Mapping[str, str] = field(default_factory=dict)  # environment of verl's processes
     start_timeout_s: float = 900.0
     step_timeout_s: float = 1800.0  # of verl's part of a step
+
+    @property
+    def cluster(self) -> dict[str, Any]:
+        "What it wants of Ray, whoever begins it: workers that are actors share it."
+        return {"address": self.address, "env": {**NEEDED, **self.env}, "options": dict(self.ray)}
 
     def run(self, run: Run) -> None:
         "Train until `max_steps`, until `stop_at` is reached, or until the run is stopped."

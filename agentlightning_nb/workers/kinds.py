@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'check_kind', 'prepare', 'make_pool']
 
 # %% ../../nbs/workers/kinds.ipynb #c695950d
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import BadRequestError, need
@@ -27,9 +27,15 @@ def check_kind(kind: str) -> str:
     return kind
 
 
-def prepare(kind: str) -> Callable[[], None] | None:
+def prepare(
+    kind: str,
+    cluster: Mapping[str, Any]
+    | None = None,  # arguments of `begin_ray`: what an algorithm wants of the Ray that it shares
+) -> Callable[[], None] | None:
     "Begin what pools of this kind share, which takes long; gives what ends it, if anything was begun."
-    return importlib.import_module("agentlightning_nb.workers.ray").begin_ray() if kind == "ray" else None
+    if kind != "ray":
+        return None
+    return importlib.import_module("agentlightning_nb.cluster").begin_ray(**(cluster or {}))
 
 
 def make_pool(

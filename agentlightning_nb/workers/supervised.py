@@ -256,6 +256,10 @@ class SupervisedPool:
                     log.exception("The worker %s cannot be looked after.", handle.worker_id)
                     self.error = e
             self._settle()
+            self.tend()
+
+    def tend(self) -> None:
+        "What else a pool does now and then."
 
     def _look_at(self, handle: Handle) -> None:
         if handle.problem:

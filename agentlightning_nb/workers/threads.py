@@ -74,7 +74,7 @@ class Worker(threading.Thread):
         self.lost = False  # a replacement has taken over
 
     def run(self) -> None:
-        while not (self.pool.closing.is_set() or self.lost):
+        while not (self.pool.closing.is_set() or self.pool.leaving.is_set() or self.lost):
             try:
                 claimed = self.pool.store.dequeue_rollout(self.worker_id, run_id=self.pool.run_id, wait_s=1.0)
                 self.pool.recovered()
@@ -183,6 +183,7 @@ class WorkerPool:
         self.pool_id = new_id("pool").removeprefix("pool-")
         self.name = name or f"{socket.gethostname()}:{os.getpid()}:{self.pool_id}"
         self.closing, self.stopping = threading.Event(), threading.Event()  # no new claims; nothing at all
+        self.leaving = threading.Event()  # no new claims, and what runs goes on to its end
         self.error: Exception | None = None
         self.loop_thread: EventLoopThread | None = None
         self.workers: list[Worker] = []
@@ -241,6 +242,11 @@ class WorkerPool:
     def busy(self) -> int:
         "How many attempts are under way."
         return sum(w.attempt is not None for w in self.workers)
+
+    @property
+    def left(self) -> bool:
+        "Whether its workers were to leave and have ended what they had."
+        return self.leaving.is_set() and not any(w.is_alive() for w in self.workers)
 
     def failed(self, error: Exception) -> None:
         "Note what keeps a worker from going on; whoever waits for rollouts looks at `error`. A lost server gets a minute to come back."
