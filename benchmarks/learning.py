@@ -22,6 +22,7 @@ from aiohttp import ClientSession
 
 from agentlightning_nb.algorithms.grpo import GRPO
 from agentlightning_nb.litagent import rollout
+from agentlightning_nb.rl.options import KL
 from agentlightning_nb.rl.taught import Lesson, make_taught
 from agentlightning_nb.rl.tiny import is_held_out
 from agentlightning_nb.trainer import Trainer
@@ -106,7 +107,7 @@ TASKS = {
         0.02,
         {"max_steps": 60},
         200,
-        {"n": 32, "batch_size": 6, "lr": 3e-3, "lr_end": 1.0, "max_tokens": 4},
+        {"n": 32, "batch_size": 6, "lr": 3e-3, "lr_end": 1.0, "max_tokens": 4, "kl": KL(0.04)},
         questions=tuple(DOORS),
         goal=1.0,
     ),

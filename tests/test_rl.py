@@ -10,12 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
+
 from agentlightning_nb.algorithms.learning import kept_rows, training_rows  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
 from agentlightning_nb.errors import RunError  # noqa: E402
 from agentlightning_nb.rl.advantages import group_advantages  # noqa: E402
 from agentlightning_nb.rl.losses import clipped_surrogate, normalised  # noqa: E402
-from agentlightning_nb.rl.options import Memory, Optim  # noqa: E402
+from agentlightning_nb.rl.options import Memory, Objective, Optim  # noqa: E402
 from agentlightning_nb.rl.policy import Policy, one_thread  # noqa: E402
 from agentlightning_nb.rl.rows import TrainingRow, rows_of  # noqa: E402
 from agentlightning_nb.rl.tiny import TOOLS, make_model, make_tokenizer  # noqa: E402
@@ -191,6 +193,37 @@ def test_a_prompt_that_rows_share_is_computed_once_and_nothing_changes(tokenizer
         return told, torch.cat([p.grad.flatten() for p in policy.model.parameters()])
 
     (one, a), (two, b) = gradient(True), gradient(False)
+    assert ((a - b).norm() / b.norm()).item() < 1e-5
+    del one["peak_memory_mb"], two["peak_memory_mb"]
+    assert one == pytest.approx(two, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("heads, prompt", [((2, 2), 5), ((2, 1), 5), ((2, 2), 20)])
+def test_answers_that_begin_alike_are_computed_once_and_nothing_changes(tokenizer, heads, prompt):
+    rng, rows = random.Random(0), []
+    for i in range(40):  # two groups whose answers are made of two tokens, at two temperatures
+        ids = [*range(5, 4 + prompt), 50 + i % 2, *rng.choices((7, 8), k=rng.randint(1, 6))]
+        mask = [0] * prompt + [1] * (len(ids) - prompt)
+        rows.append(TrainingRow(ids, mask, [-0.7 * m for m in mask], rng.uniform(-1, 1), temperature=1.0 + i % 3 // 2))
+
+    def gradient(way):
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, max_position_embeddings=64,
+                num_attention_heads=heads[0], num_key_value_heads=heads[1],
+            )
+        )  # fmt: skip
+        policy = Policy(model, tokenizer, optim=Optim(max_grad_norm=1e9), objective=Objective(entropy=0.1))
+        policy.scorer.way = way
+        told = policy.update(rows, rate=0.0)
+        return policy.batch(rows), told, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    torch.manual_seed(0)
+    tree, one, a = gradient("packed")
+    torch.manual_seed(0)
+    plain, two, b = gradient("whole")
+    assert tree.until is not None and plain.until is None
+    assert len(tree.source) < len(tree.drawn) / 2 and tree.parts[0] == (19 if prompt == 20 else 0)
     assert ((a - b).norm() / b.norm()).item() < 1e-5
     del one["peak_memory_mb"], two["peak_memory_mb"]
     assert one == pytest.approx(two, rel=1e-4, abs=1e-6)

@@ -39,14 +39,19 @@ def _gather(spread: Tensor, place: Tensor) -> Tensor:
     return flat if rows * width == len(place) else flat.index_select(0, place)
 
 
-def among(batch: Batch, groups: int) -> tuple[Tensor, Tensor]:
-    "What each token of a prompt (1, 1, groups * K, C + K) and of a tail (B, 1, groups * L, C + K + L) sees, where `groups` heads share keys."
-    C, K, (B, L), device = batch.parts[0], batch.prompts[1], batch.tails, batch.ids.device
+def among(batch: Batch, groups: int) -> tuple[Tensor, Tensor | None]:
+    "What each token of a trunk (1 or P, 1, groups * K, C + K) and of a tail (B, 1, groups * L, C + K + L) sees, where `groups` heads share keys."
+    C, K, (B, L), device = batch.parts[0], batch.trunks[1], batch.tails, batch.ids.device
     lower = lambda n: torch.ones(n, n, dtype=torch.bool, device=device).tril()  # noqa: E731
-    prompt = torch.cat((lower(K).new_ones(K, C), lower(K)), 1)[None, None]
-    in_prompt = (torch.arange(C + K, device=device) < C + batch.length[batch.which][:, None])[:, None, None]
-    tail = torch.cat((in_prompt.expand(-1, -1, L, -1), lower(L).expand(B, 1, L, L)), -1)
-    return prompt.repeat(1, 1, groups, 1), tail.repeat(1, 1, groups, 1)
+    trunk = lower(K)[None]
+    if batch.until is not None:
+        trunk = trunk & (torch.arange(K, device=device)[:, None] < batch.until[:, None])  # (P, K, K)
+    trunk = torch.cat((trunk.new_ones(len(trunk), K, C), trunk), 2)[:, None].repeat(1, 1, groups, 1)
+    if not B:
+        return trunk, None
+    in_trunk = (torch.arange(C + K, device=device) < C + batch.length[batch.which][:, None])[:, None, None]
+    tail = torch.cat((in_trunk.expand(-1, -1, L, -1), lower(L).expand(B, 1, L, L)), -1)
+    return trunk, tail.repeat(1, 1, groups, 1)
 
 
 def added(seen: Tensor, like: Tensor) -> Tensor:
@@ -67,14 +72,15 @@ class Packed:
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         "What each token (N, heads, size) finds among those before it: (N, heads * size)."
         b, found = self.b, []
-        common, prompt, tail = zip(*(t.split(b.parts) for t in (q, k, v)), strict=True)
+        common, trunk, tail = zip(*(t.split(b.parts) for t in (q, k, v)), strict=True)
         if q.is_cuda and self.masks[0].dtype == torch.bool:
-            self.masks = tuple(added(seen, q) for seen in self.masks)  # once for all layers
-        pq, pk, pv = (_spread(t, self.at[1], *b.prompts) for t in prompt)
+            self.masks = tuple(seen if seen is None else added(seen, q) for seen in self.masks)  # once for all layers
+        pq, pk, pv = (_spread(t, self.at[1], *b.trunks) for t in trunk)
         if b.parts[0]:
             cq, ck, cv = (t.transpose(0, 1)[None] for t in common)
             found += [self._causal(cq, ck, cv, self.at[0])]
             pk, pv = (torch.cat((c.expand(len(p), -1, -1, -1), p), 2) for c, p in ((ck, pk), (cv, pv)))
+        if b.parts[0] or b.until is not None:
             found += [_gather(attend(pq, pk, pv, self.masks[0]), self.at[1])]
         else:
             found += [self._causal(pq, pk, pv, self.at[1])]
@@ -96,29 +102,21 @@ class Packed:
         return self.flat.after(layer, x, o)
 
     def hidden(self, again: bool) -> Tensor:
-        "The last hidden states (T, D) of the tokens that the sampled ones were drawn from; `again` computes layers anew in the backward pass."
+        "The last hidden states (U, D) of the tokens that sampled ones were drawn from; `again` computes layers anew in the backward pass."
         core, b = self.flat.model.model, self.b
         x = F.embedding(b.ids, core.embed_tokens.weight)
         cos, sin = (t[b.position][:, None].to(x.dtype) for t in (self.flat.cos, self.flat.sin))
-        only, back = b.source.unique(return_inverse=True)
         for i, layer in enumerate(core.layers):
-            arguments = layer, x, cos, sin, only if i == len(core.layers) - 1 else None
+            arguments = layer, x, cos, sin, b.source if i == len(core.layers) - 1 else None
             x = checkpoint(self.block, *arguments, use_reentrant=False) if again else self.block(*arguments)
-        return F.rms_norm(x, x.shape[-1:], core.norm.weight, self.flat.eps).index_select(0, back)
+        return F.rms_norm(x, x.shape[-1:], core.norm.weight, self.flat.eps)
 
 # %% ../../nbs/rl/forward.ipynb #6e7075fb
 def rectangle(b: Batch) -> tuple[Tensor, Tensor]:
-    "Rows as they are, ids (B, length) padded with zeros on the right, and where in it each sampled token was drawn from (T,)."
-    (P, K), (B, L) = b.prompts, b.tails
-    (_, place, tail_place), (common, rest, tails) = (t.split(b.parts) for t in (b.place, b.ids))
-    prompts = b.ids.new_zeros(P * K).index_copy(0, place, rest).view(P, K)[b.which]
-    ids = torch.cat((common.expand(B, -1), prompts, prompts.new_zeros(B, L)), 1)
-    first = len(common) + b.length[b.which]  # (B,)
-    row, inside, n = tail_place // max(L, 1), tail_place % max(L, 1), len(common) + len(rest)
-    ids[row, first[row] + inside] = tails
-    in_prompt = b.source < n
-    inside = torch.where(in_prompt, 0, inside[(b.source - n).clamp(min=0)] + 1) if L else torch.zeros_like(b.source)
-    return ids, b.row * ids.shape[1] + first[b.row] + inside - 1
+    "Rows as they are, ids (rows, length) padded with zeros on the right, and where in it each sampled token was drawn from (T,)."
+    longest = max(map(len, b.rows)) - 1
+    ids = torch.tensor([[*r[:-1], *[0] * (longest - len(r) + 1)] for r in b.rows], device=b.ids.device)
+    return ids, b.row * longest + b.position[b.source[b.drawn]]
 
 
 def decoder_hidden(model: Any, b: Batch) -> Tensor:
@@ -151,13 +149,15 @@ class Scorer:
         ways = ["packed"] * (self.flat is not None) + ["decoder"] * self.plain
         vocabulary = min(self.model.get_input_embeddings().weight.shape[0], 1000)
         ids = torch.randint(1, vocabulary, (3, 7), generator=torch.Generator().manual_seed(0)).tolist()
-        rows = [TrainingRow(ids[i][:n], [0] * 3 + [1] * (n - 3), [0.0] * n) for i, n in enumerate((7, 5, 6))]
-        batch = batch_of(rows).to(self.model.device)
+        ids.append(ids[0][:4] + ids[1][4:])  # begins as the first does
+        rows = [TrainingRow(ids[i][:n], [0] * 3 + [1] * (n - 3), [0.0] * n) for i, n in enumerate((7, 5, 6, 7))]
+        laid = [batch_of(rows, trees=trees).to(self.model.device) for trees in (False, True)]
         with torch.no_grad(), evaluating(self.model):
-            expected = self._score("whole", batch, mixed=False)[0]
+            expected = self._score("whole", laid[0], mixed=False)[0]
             allowed = 1e-3 if expected.isfinite().all() and self.model.dtype == torch.float32 else 0.25
             for way in ways:
-                if (self._score(way, batch, mixed=False)[0] - expected).abs().max() <= allowed:
+                found = [self._score(way, batch, mixed=False)[0] for batch in laid]
+                if all((scores - expected).abs().max() <= allowed for scores in found):
                     return way
                 log.warning("%s is not trained %s: its scores would differ.", type(self.model).__name__, way)
         return "whole"
@@ -176,10 +176,12 @@ class Scorer:
             else:
                 hidden = Packed(self.flat, b).hidden(self.memory.checkpointing and torch.is_grad_enabled())
         if way == "whole":
-            logp = (scores.float() / b.temperature[:, None]).log_softmax(-1)
+            logp = (scores.float() / b.warmth[b.drawn][:, None]).log_softmax(-1)
             return logp.gather(1, b.target[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
         hidden = hidden.bfloat16() if half else hidden
-        return token_logprobs(hidden, self.head.weight, b.target, b.temperature, self.memory.logits)
+        drawn = b.drawn if way == "packed" else torch.arange(len(b.drawn), device=hidden.device)
+        warmth = b.warmth if way == "packed" else b.warmth[b.drawn]
+        return token_logprobs(hidden, self.head.weight, drawn, b.target, warmth, self.memory.logits)
 
 
 @contextlib.contextmanager

@@ -18,61 +18,71 @@ def _scores(hidden: Tensor, weight: Tensor, temperature: Tensor | None) -> Tenso
     return scores if temperature is None else scores.div_(temperature[:, None])
 
 
-def _pieces(hidden: Tensor, piece: int) -> list[slice]:
-    return [slice(i, i + piece) for i in range(0, max(len(hidden), 1), piece)]
+def _pieces(drawn: Tensor, sources: int, piece: int) -> list[tuple[slice, Tensor | slice]]:
+    "The sources a piece at a time, each with the tokens that were drawn from it."
+    if sources <= piece:
+        return [(slice(0, sources), slice(None))]
+    order, begins = drawn.argsort(stable=True), range(0, sources, piece)
+    at = torch.searchsorted(drawn[order], torch.tensor([*begins, sources], device=drawn.device)).tolist()
+    return [(slice(b, b + piece), order[lo:hi]) for b, lo, hi in zip(begins, at, at[1:], strict=False)]
 
 
 class TokenLogprobs(torch.autograd.Function):
-    "Log-probabilities (T,) and entropies (T,) from hidden states (T, D) and the head's weight (V, D)."
+    "Log-probabilities (T,) of tokens drawn from U hidden states (U, D) and the head's weight (V, D), and entropies (U,)."
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, temperature: Tensor, piece: int
+        ctx: Any, hidden: Tensor, weight: Tensor, drawn: Tensor, target: Tensor, temperature: Tensor, piece: int
     ) -> tuple[Tensor, Tensor]:
-        "`piece` tokens at a time."
+        "`piece` hidden states at a time."
         ctx.set_materialize_grads(False)
-        logps, entropies, kept = [], [], None
+        logp, entropies, kept = torch.empty(len(drawn), device=hidden.device), [], None
         ctx.cold = None if bool((temperature == 1).all()) else temperature
-        for at in _pieces(hidden, piece):
+        ctx.pieces, whole = _pieces(drawn, len(hidden), piece), len(hidden) <= piece
+        for at, tokens in ctx.pieces:
             logs = _scores(hidden[at], weight, ctx.cold if ctx.cold is None else ctx.cold[at]).log_softmax(-1)
-            logps.append(logs.gather(1, target[at, None])[:, 0])
+            logp[tokens] = logs[drawn[tokens] - at.start, target[tokens]]
             kept = logs.exp()
             entropies.append(-torch.linalg.vecdot(kept, logs))
-        logp, entropy = torch.cat(logps), torch.cat(entropies)
-        ctx.piece, whole = piece, len(hidden) <= piece
-        ctx.save_for_backward(hidden, weight, target, entropy, kept if whole else None)
+        entropy = torch.cat(entropies)
+        ctx.save_for_backward(hidden, weight, drawn, target, entropy, kept if whole else None)
         return logp, entropy
 
     @staticmethod
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         "Gradients of hidden states and weight."
-        hidden, weight, target, entropy, kept = ctx.saved_tensors
+        hidden, weight, drawn, target, entropy, kept = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for at in _pieces(hidden, ctx.piece):
-            h, y, cold = hidden[at], target[at][:, None], None if ctx.cold is None else ctx.cold[at]
+        if of_logp is not None:
+            summed = of_logp.new_zeros(len(hidden)).index_add_(0, drawn, of_logp)  # (U,)
+        for at, tokens in ctx.pieces:
+            h, cold = hidden[at], None if ctx.cold is None else ctx.cold[at]
             p = _scores(h, weight, cold).softmax(-1) if kept is None else kept
             if of_logp is None:
                 moved = torch.zeros_like(p)
             else:
-                moved = (p * -of_logp[at][:, None]).scatter_add_(1, y, of_logp[at][:, None])
+                moved = p * -summed[at][:, None]
+                moved.index_put_((drawn[tokens] - at.start, target[tokens]), of_logp[tokens], accumulate=True)
             if of_entropy is not None:
                 moved.sub_(p * (p.clamp(min=1e-30).log() + entropy[at][:, None]) * of_entropy[at][:, None])
             moved = (moved if cold is None else moved.div_(cold[:, None])).to(weight.dtype)
             torch.matmul(moved, weight, out=grad_hidden[at])
             if grad_weight is not None:
                 grad_weight.add_(moved.T @ h)
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None, None
 
 
 def token_logprobs(
-    hidden: Tensor,  # (T, D)
+    hidden: Tensor,  # (U, D)
     weight: Tensor,  # (V, D)
+    drawn: Tensor,  # (T,) which of the U each token was drawn from
     target: Tensor,  # (T,)
-    temperature: Tensor,  # (T,)
+    temperature: Tensor,  # (U,)
     scores: int | None = None,  # that may be held at a time; None is 2^25 of them (128 MB), on a GPU 2^28
 ) -> tuple[Tensor, Tensor]:
-    "Log-probabilities (T,) of the targets and entropies (T,), both in fp32."
+    "Log-probabilities (T,) of the targets and entropies (T,) of what they were drawn from, both in fp32."
     scores = scores or (1 << 28 if hidden.is_cuda else 1 << 25)
     piece = max(1, min(scores // len(weight), max(len(hidden), 1)))
-    return TokenLogprobs.apply(hidden, weight.to(hidden.dtype), target, temperature, piece)
+    logp, entropy = TokenLogprobs.apply(hidden, weight.to(hidden.dtype), drawn, target, temperature, piece)
+    return logp, entropy.index_select(0, drawn)

@@ -99,7 +99,7 @@ class Policy:
 
     def batch(self, rows: Sequence[TrainingRow]) -> Batch:
         "The rows as tensors, where the model is."
-        return batch_of(rows, self.objective.truncated).to(self.model.device)
+        return batch_of(rows, self.objective.truncated, trees=self.scorer.way == "packed").to(self.model.device)
 
     def logprobs(self, rows: Sequence[TrainingRow]) -> tuple[Tensor, Tensor, Tensor]:
         "Log-probabilities (T,) of the sampled tokens of a few rows, entropies (T,) of what they were sampled from, and their rows (T,)."
