@@ -291,12 +291,12 @@ def test_draining_gives_up_in_time_and_lets_everyone_go_on(engine):
 # faults
 
 
-def break_once(engine, error, when=lambda scores: True):
+def break_once(engine, error, when=lambda batch: True):
     "The next forward pass ends with this error."
     whole, left = engine.sampler._draw, [error]
 
     def broken(scores, batch):
-        if left and when(scores):
+        if left and when(batch):
             raise left.pop()
         return whole(scores, batch)
 
@@ -321,7 +321,7 @@ def test_who_breaks_alone_is_told_why(engine):
 
 
 def test_out_of_memory_halves_the_batch_and_everyone_is_answered(engine, caplog):
-    break_once(engine, torch.OutOfMemoryError("full"), when=lambda scores: len(scores) > 4)
+    break_once(engine, torch.OutOfMemoryError("full"), when=lambda batch: len(batch) > 4)
 
     async def crowd():
         return await asyncio.gather(*(engine.chat(ASKED) for _ in range(8)))

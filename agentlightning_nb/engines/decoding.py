@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .batch import Batch
 from .cached import CachedDecoder
 from .flat import FlatDecoder
+from .shared import SharedDecoder
 from ..rl.llama import is_flat
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,13 @@ def differs(decoder: Batch, exact: Batch, vocabulary: int) -> float:
     def both(act: Callable[[Batch], Tensor]) -> None:
         pairs.append([act(d) for d in (decoder, exact)])
 
-    both(lambda d: d.add([ids[:5], ids[:5], ids[2:4]]))
-    both(lambda d: d.step(torch.tensor(ids[5:8], device=d.device)))
+    both(lambda d: d.add([ids[:5], ids[:5], ids[2:4], ids[:5]]))
+    both(lambda d: d.step(torch.tensor([*ids[5:8], ids[5]], device=d.device)))  # two rows part, two stay alike
     row = decoder.row(0)
+    both(lambda d: d.step(torch.tensor([*ids[8:11], ids[11]], device=d.device)))  # and part now
+    for d in (decoder, exact):
+        d.keep([3, 1])
+    both(lambda d: d.step(torch.tensor(ids[12:14], device=d.device)))
     for d in (decoder, exact):
         d.keep([1])
     both(lambda d: d.add([ids[:14], ids[3:12]], [row if d is decoder else None, None]))
@@ -89,8 +94,9 @@ def decoder_kind(model: Any) -> type[Batch]:
     "The fastest decoder that is exact for this model."
     allowed = 2e-3 if model.dtype == torch.float32 else 0.5
     vocabulary = min(model.get_input_embeddings().weight.shape[0], 1000)
-    for kind in (FlatDecoder, CachedDecoder):
-        if kind is FlatDecoder and not is_bare(model):
+    bare = SharedDecoder if model.device.type == "cpu" else FlatDecoder
+    for kind in (bare, CachedDecoder):
+        if kind is bare and not is_bare(model):
             continue
         try:
             off = differs(kind(model), ReferenceDecoder(model), vocabulary)

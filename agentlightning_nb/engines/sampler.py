@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batch import Batch
+from .batch import Batch, Scores, joined
 from .decoding import decoder_kind
 from .requests import Request
 from .sampling import Drawn, likeliest, sample
@@ -253,20 +253,19 @@ class Sampler:
             self._decoder = self._kind(self.model)
         decoder, scores = self._decoder, []
         if running:
-            tokens = torch.tensor([r.response_ids[-1] for r in running], device=decoder.device)
-            scores.append(decoder.step(tokens))
+            scores.append(decoder.go_on([r.response_ids[-1] for r in running]))
         if fresh:
             kept = [self.kept.take(r) for r in fresh]
             self.reused += sum(
                 len(self.kept.rows[r.session][0]) for r, k in zip(fresh, kept, strict=True) if k is not None
             )
-            scores.append(decoder.add([r.ids for r in fresh], kept))
+            scores.append(decoder.read_in([r.ids for r in fresh], kept))
         batch = running + fresh
         if not batch:
             return []
         for request in fresh:
             request.version = request.version or self.version
-        drawn = self._draw(torch.cat(scores) if len(scores) > 1 else scores[0], batch)
+        drawn = self._draw(joined(scores), batch)
         going = self._recorded(batch, drawn)
         self.sampled += len(batch)
         if len(going) < len(batch):
@@ -280,13 +279,13 @@ class Sampler:
             if long and (row := decoder.row(i)) is not None:
                 self.kept.put(request.session, request.ids[:-1], row)  # the last token has not been read yet
 
-    def _draw(self, scores: Tensor, batch: list[Request]) -> Drawn:
-        draw = torch.tensor([[r.random.random()] for r in batch], dtype=torch.float64, device=scores.device)
-        scores = scores.float()
+    def _draw(self, scores: Scores, batch: list[Request]) -> Drawn:
+        device = scores.each.device
+        draw = torch.tensor([r.random.random() for r in batch], dtype=torch.float64, device=device)[:, None]
         if self._same is None or self._same[0] != batch:
-            self._same = (list(batch), _parameters(batch, scores.device))
+            self._same = (list(batch), _parameters(batch, device))
         temperature, top_k, top_p = self._same[1]
-        return sample(scores, temperature, draw, top_k, top_p)
+        return sample(scores.each.float(), temperature, draw, top_k, top_p, scores.of)
 
     def _recorded(self, batch: list[Request], drawn: Drawn) -> list[int]:
         "Record the tokens; the places of the requests that want more."
@@ -298,7 +297,8 @@ class Sampler:
             ids.append(token)
             request.logprobs.append(logp)
             if request.top_logprobs:
-                request.alternatives.append(likeliest(drawn.every[i], request.top_logprobs))
+                place = i if drawn.of is None else drawn.of[i]
+                request.alternatives.append(likeliest(drawn.every[place], request.top_logprobs))
             if (token in request.endings and len(ids) > request.min_tokens) or (request.stop and self.stopped(request)):
                 request.finish_reason = "stop"
             elif len(ids) >= request.max_tokens:

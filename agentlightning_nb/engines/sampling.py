@@ -16,40 +16,49 @@ BLOCK = 64  # probabilities that are summed at once
 
 # %% ../../nbs/engines/sampling.ipynb #05cf6e7c
 class Drawn(NamedTuple):
-    "A token for each row (B,), its log-probability (B,), and those of the whole vocabulary (B, V)."
+    "A token for each row (B,), its log-probability (B,), those of the whole vocabulary (U, V), and which of the U are a row's (B,); None is its own place."
 
     token: Tensor
     logp: Tensor
     every: Tensor
+    of: Tensor | None = None
 
 
 @torch.inference_mode()
 def sample(
-    scores: Tensor,  # (B, V)
-    temperature: Tensor | None,  # (B, 1); 0 is greedy; None is 1 for all
+    scores: Tensor,  # (U, V)
+    temperature: Tensor | None,  # (B, 1), or (1, 1) for all; 0 is greedy; None is 1 for all
     draw: Tensor,  # (B, 1), uniform in [0, 1)
-    top_k: Tensor | None = None,  # (B, 1); 0 is off
-    top_p: Tensor | None = None,  # (B, 1); 1 is off
+    top_k: Tensor | None = None,  # (B, 1) or (1, 1); 0 is off
+    top_p: Tensor | None = None,  # (B, 1) or (1, 1); 1 is off
+    of: Tensor | None = None,  # (B,) which of the U scores are a row's; None is its own place
 ) -> Drawn:
     "Draw a token for each row."
+    if of is not None and any(t is not None and len(t) > 1 for t in (temperature, top_k, top_p)):
+        scores, of = scores[of], None
     greedy = None if temperature is None else temperature == 0
     logp = torch.log_softmax(scores if greedy is None else scores / torch.where(greedy, 1.0, temperature), -1)
     if top_k is not None or top_p is not None:
         logp = truncated(logp, top_k, top_p)
-    drawn = drawn_from(logp.exp(), draw)
-    token = drawn if greedy is None else torch.where(greedy[:, 0], logp.argmax(-1), drawn)
-    return Drawn(token, logp.gather(1, token[:, None])[:, 0], logp)
+    token = drawn_from(logp.exp(), draw, of)
+    if greedy is not None:
+        best = logp.argmax(-1)
+        token = torch.where(greedy[:, 0], best if of is None else best[of], token)
+    rows = torch.arange(len(token), device=token.device) if of is None else of
+    return Drawn(token, logp[rows, token], logp, of)
 
 
-def drawn_from(p: Tensor, draw: Tensor) -> Tensor:
-    "The token (B,) at which the sum of probabilities p (B, V) passes `draw` (B, 1): first its block is found, then its place in it. One of probability 0 is never drawn."
+def drawn_from(p: Tensor, draw: Tensor, of: Tensor | None = None) -> Tensor:
+    "The token (B,) at which the sum of probabilities p (U, V) of a row passes `draw` (B, 1): first its block is found, then its place in it. One of probability 0 is never drawn."
     blocks = F.pad(p, (0, -p.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
-    upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)  # (B, V / BLOCK)
+    upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)  # (U, V / BLOCK)
+    rows = torch.arange(len(p), device=p.device) if of is None else of
+    upto = upto if of is None else upto[of]  # (B, V / BLOCK)
     below = lambda sums: torch.nextafter(sums[:, -1:], torch.zeros_like(draw))  # noqa: E731 - the greatest number under the whole
     at = torch.minimum(draw * upto[:, -1:], below(upto))
     block = torch.searchsorted(upto, at, right=True).clamp_(max=upto.shape[-1] - 1)
     before = F.pad(upto, (1, 0)).gather(1, block)
-    inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(-1, dtype=torch.float64)
+    inside = blocks[rows, block[:, 0]].cumsum(-1, dtype=torch.float64)
     place = torch.searchsorted(inside, torch.minimum(at - before, below(inside)), right=True)
     return (block * BLOCK + place)[:, 0].clamp_(max=p.shape[-1] - 1)
 
