@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from agentlightning_nb.engines.requests import ContextLengthError  # noqa: E402
+from agentlightning_nb.engines.batch import Scores  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
 from agentlightning_nb.errors import BadRequestError, ServerError  # noqa: E402
 from agentlightning_nb.rl.tiny import TOOLS, make_model, make_tokenizer  # noqa: E402
@@ -404,7 +405,7 @@ def speak(engine, ids):
 
     def forced(scores, batch):
         place = torch.tensor([ids[len(r.response_ids)] for r in batch])
-        return whole(torch.full_like(scores, -1e9).scatter(1, place[:, None], 0.0), batch)
+        return whole(Scores(torch.full_like(scores.whole(), -1e9).scatter(1, place[:, None], 0.0)), batch)
 
     engine.sampler._draw = forced
 
