@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from agentlightning_nb.engines.requests import ContextLengthError  # noqa: E402
 from agentlightning_nb.engines.batch import Scores  # noqa: E402
+from agentlightning_nb.engines.requests import ContextLengthError  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
 from agentlightning_nb.errors import BadRequestError, ServerError  # noqa: E402
 from agentlightning_nb.rl.tiny import TOOLS, make_model, make_tokenizer  # noqa: E402
