@@ -1,16 +1,17 @@
 """One GPU: a GRPO step on a model of half a billion parameters beside TRL's GRPOTrainer, the engine beside transformers, and memory.
 
     pip install -e '.[train,sft]'
-    python benchmarks/gpu.py
+    python benchmarks/gpu.py [--vllm PATH_OF_A_PYTHON_WITH_VLLM]
 
 The model has the architecture of Qwen2.5-0.5B with random weights, so that nothing has to be downloaded: what is measured is time and memory, not what it
-learns. Every answer has the same length. Both sides sample and train the same number of tokens a step with bfloat16 arithmetic over float32 weights, and
+learns. Every answer has the same length. vLLM is asked as the trainer asks it, over HTTP by tokens, and gets new weights as it gets them in training. Both sides sample and train the same number of tokens a step with bfloat16 arithmetic over float32 weights, and
 alternate; `--small` is a few layers of it, to try the script on a CPU.
 """
 
 import argparse
 import asyncio
 import gc
+import json
 import logging
 import statistics
 import tempfile
@@ -21,8 +22,10 @@ from dataclasses import replace
 
 import torch
 import transformers
+from tokenizers import Tokenizer
 
 from agentlightning_nb.engines.torch import Torch
+from agentlightning_nb.engines.vllm import VLLM
 from agentlightning_nb.rl.advantages import group_advantages
 from agentlightning_nb.rl.options import Lora, Memory, Optim
 from agentlightning_nb.rl.policy import Policy
@@ -209,6 +212,61 @@ def tokens_a_second(model, tokenizer, args) -> None:
     engine.close()
 
 
+def named(tokenizer, vocabulary: int):
+    "The same tokenizer with a name for every token that a model of this vocabulary can say."
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec["model"]["vocab"] |= {f"<{i}>": i for i in range(len(tokenizer), vocabulary)}
+    marks = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(spec)), **marks)
+
+
+def beside_vllm(model, tokenizer, args) -> None:
+    "The engine in the kernel beside vLLM as an engine: tokens a second, and what a push of new weights takes."
+    half = deepcopy(model).to(torch.bfloat16)
+    model.to("cpu")
+    free()
+    options = VLLM(args.vllm, arguments=("--gpu-memory-utilization", "0.4"))
+    tokenizer = named(tokenizer, half.config.vocab_size)
+    own = Torch().open(half, tokenizer, max_tokens=args.new)
+    began = synchronised()
+    other = options.open(half, tokenizer, max_tokens=args.new)
+    print(f"\nvLLM answers {synchronised() - began:.0f} s after it was started.", flush=True)
+    try:
+        print("\n| at once | ours, tokens/s | vLLM, tokens/s | vLLM takes |\n|---|---|---|---|")
+        for n in (1, 32, 128):
+            found: dict[str, list[float]] = {"ours": [], "vLLM": []}
+            for number in range(args.rounds + 1):
+                for name, engine in (("ours", own), ("vLLM", other)):
+                    prompts = [prompt_ids(i + n * number, args.prompt)[0] for i in range(n)]
+                    began = synchronised()
+                    asyncio.run(answered(engine, prompts, args.new))
+                    found[name].append(n * args.new / (synchronised() - began))
+            ours, theirs = (statistics.median(rates[1:]) for rates in found.values())
+            print(f"| {n} | {ours:,.0f} | {theirs:,.0f} | {ours / theirs:.1f} times as long |", flush=True)
+        seconds, gaps = [], []
+        for number in range(5):
+            with torch.no_grad():
+                for weights in half.parameters():
+                    weights.mul_(1.001)
+            began = synchronised()
+            other.push(half, f"push {number}")
+            seconds.append(synchronised() - began)
+            gaps.append(other.check(half))
+        print(
+            f"A push: {statistics.median(seconds):.2f} s (check included); greatest difference of probabilities {max(gaps):.1e}."
+        )
+    finally:
+        other.close()
+        own.close()
+
+
+async def answered(engine, prompts: list[list[int]], new: int) -> None:
+    "Every prompt answered in full by an engine."
+    bodies = [{"prompt": ids, "max_tokens": new, "ignore_eos": True} for ids in prompts]
+    replies = await asyncio.gather(*map(engine.complete, bodies))
+    assert all(len(r.response_ids) == new for r in replies)
+
+
 def matrix_rate() -> float:
     "TFLOP/s of a bfloat16 matrix product of random data."
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in "ab")
@@ -248,7 +306,8 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=256)
     parser.add_argument("--micro", type=int, default=16_384, help="tokens of our micro-batch")
     parser.add_argument("--trl-batch", type=int, default=16, help="rows of TRL's micro-batch")
-    parser.add_argument("--only", choices=("step", "engine", "memory"), help="only this part")
+    parser.add_argument("--only", choices=("step", "engine", "memory", "vllm"), help="only this part")
+    parser.add_argument("--vllm", help="the Python of an environment with vLLM, for the part beside it")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("trl").setLevel(logging.ERROR)
@@ -266,6 +325,8 @@ def main() -> None:
         compare_steps(model, tokenizer, args, size, best)
     if args.only in (None, "engine"):
         tokens_a_second(model, tokenizer, args)
+    if args.vllm and args.only in (None, "vllm"):
+        beside_vllm(deepcopy(model), tokenizer, args)
     if args.only in (None, "memory"):
         print(
             f"\nAn update of a LoRA adapter of rank 16, {TASKS * GROUP} rows of {args.prompt} + {args.new} tokens: {adapter_memory(model, tokenizer, args):.2f} GiB at its peak",

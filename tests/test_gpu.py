@@ -1,6 +1,7 @@
 "Sampling by graphs, probabilities that agree, updates in half precision, and an agent that learns, on a GPU."
 
 import asyncio
+import os
 from copy import deepcopy
 
 import pytest
@@ -12,6 +13,7 @@ from agentlightning_nb.demo import CalculatorAgent  # noqa: E402
 from agentlightning_nb.engines.decoding import ReferenceDecoder, differs  # noqa: E402
 from agentlightning_nb.engines.flat import WORTH, FlatDecoder  # noqa: E402
 from agentlightning_nb.engines.torch import Torch, TorchEngine  # noqa: E402
+from agentlightning_nb.engines.vllm import VLLM  # noqa: E402
 from agentlightning_nb.rl.options import Memory  # noqa: E402
 from agentlightning_nb.rl.policy import Policy  # noqa: E402
 from agentlightning_nb.rl.rows import rows_of  # noqa: E402
@@ -123,3 +125,19 @@ def test_the_demo_learns(tmp_path):
         run = trainer.fit(CalculatorAgent(), algorithm=algorithm, tasks=tasks, val_tasks=held_out, progress=False)
         rewards = [m["value"] for m in trainer.store.query_metrics(run.run_id, name="reward")]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.4, rewards
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not os.environ.get("AGENTLIGHTNING_VLLM_PYTHON"), reason="AGENTLIGHTNING_VLLM_PYTHON names no vLLM")
+def test_what_vllm_samples_is_what_learns(tmp_path):
+    model, tokenizer = make_tiny()
+    half = VLLM(dtype="bfloat16", arguments=("--gpu-memory-utilization", "0.3"))
+    algorithm = GRPO(model, tokenizer, max_steps=40, engine=half, memory=Memory(device="cuda"))
+    with Trainer(n_workers=64, store=tmp_path / "run.db") as trainer:
+        run = trainer.fit(CalculatorAgent(), algorithm=algorithm, tasks=calculator_tasks(2000), progress=False)
+        told = {
+            name: [m["value"] for m in trainer.store.query_metrics(run.run_id, name=name)]
+            for name in ("reward", "logprob_gap")
+        }
+    assert run.step == 40 and max(told["logprob_gap"]) < 0.05, told["logprob_gap"]
+    assert sum(told["reward"][-5:]) / 5 > sum(told["reward"][:5]) / 5 + 0.4, told["reward"]
