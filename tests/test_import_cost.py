@@ -34,6 +34,7 @@ ENGINE = (
     "engines/decoding",
     "engines/flat",
     "engines/sampler",
+    "engines/shared",
     "engines/sampling",
 )
 TRAIN = (
