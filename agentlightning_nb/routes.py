@@ -13,13 +13,14 @@ from .api.resources import add_resource_routes
 from .api.rollouts import add_queue_routes, add_rollout_routes
 from .api.runs import add_annotation_routes, add_run_routes
 from .api.spans import add_otlp_routes, add_span_routes
+from .lane import Lane
 
 # %% ../nbs/12a_routes.ipynb #bcc8cbcc
-def add_routes(app: FastAPI, verbs: Verbs) -> None:
+def add_routes(app: FastAPI, verbs: Verbs, lane: Lane) -> None:
     "Everything under `/v1/agl`, and `/v1/traces`."
-    add_queue_routes(app, verbs)
-    add_span_routes(app, verbs)
-    add_rollout_routes(app, verbs)
+    add_queue_routes(app, verbs, lane)
+    add_span_routes(app, verbs, lane)
+    add_rollout_routes(app, verbs, lane)
     add_resource_routes(app, verbs)
     add_run_routes(app, verbs)
     add_annotation_routes(app, verbs)

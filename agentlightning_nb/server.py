@@ -31,6 +31,7 @@ from .engines.openai import OpenAIEngine
 from .errors import LightningError, NotFoundError, TooLargeError, UnauthorizedError, error_to_json
 from .event_routes import Ring, add_event_routes
 from .express import Express
+from .lane import Lane
 from .logs import Logged
 from .metrics import exposition, server_metrics
 from .page_routes import add_page_routes, page
@@ -50,6 +51,7 @@ class Fronted(FastAPI):
     "An app whose requests go by its `front` first, past FastAPI's layers; `behind` them is what the front leaves to the app."
 
     front: Any = None
+    lane: Lane | None = None  # for requests that need not become ASGI's
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await (self.front or self.behind)(scope, receive, send)
@@ -139,7 +141,9 @@ def create_app(
     express = Express(told, stumbled)
     app.front = Logged(Gate(app.behind, proxy, express, token or ""))
     add_errors(app)
-    add_routes(app, app.state.verbs)
+    lane = Lane(express, app.state.verbs.put, token or "")
+    app.lane = lane if app.state.verbs.local else None
+    add_routes(app, app.state.verbs, lane)
     add_event_routes(app, app.state.ring)
     add_page_routes(app, app.state.verbs)
 

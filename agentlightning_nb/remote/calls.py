@@ -6,7 +6,6 @@
 __all__ = ['UNSET', 'log', 'rollout_of', 'update_of', 'given', 'Caller']
 
 # %% ../../nbs/remote/calls.ipynb #6671983f
-import asyncio
 import logging
 import os
 import threading
@@ -19,7 +18,7 @@ from pydantic_core import from_json, to_json
 
 from ..events import Event, Listener, read_events
 from ..errors import LightningError, NotFoundError, ServerError, error_from_json
-from ..storage.mailbox import Mailbox
+from ..storage.mailbox import Letter
 from agentlightning_nb.types import (
     AttemptedRollout,
     PaginatedResult,
@@ -100,9 +99,16 @@ class Caller:
         threading.Thread(target=work, name="agentlightning-client", daemon=True).start()
         return made
 
-    def submit_to(self, mailbox: Mailbox, verb: str, /, *args: Any, **kwargs: Any) -> asyncio.Future:
-        "The same for a coroutine of the mailbox's loop."
-        return asyncio.wrap_future(self.submit(verb, *args, **kwargs), loop=mailbox.loop)
+    def submit_to(self, letter: Letter, verb: str, /, *args: Any, **kwargs: Any) -> None:
+        "The same; the letter gets what the verb returns."
+
+        def told(future: Future) -> None:
+            if (error := future.exception()) is None:
+                letter.set_result(future.result())
+            else:
+                letter.set_exception(error)
+
+        self.submit(verb, *args, **kwargs).add_done_callback(told)
 
     def _ask(self, method: str, path: str, body: Any = UNSET, *, wait_s: float = 0.0, repeat: bool = True) -> Any:
         raw = None if body is UNSET else to_json(body, fallback=plain, inf_nan_mode="null")

@@ -6,7 +6,6 @@
 __all__ = ['UNSET', 'FileWriter', 'rows_error', 'shared_writer', 'Handle']
 
 # %% ../../nbs/verbs/handle.ipynb #5efb19e5
-import asyncio
 import os
 import sqlite3
 import threading
@@ -21,7 +20,7 @@ from ..migrations import migrate, schema_version
 from ..storage import lifecycle, liveness
 from ..storage.checkpoints import Checkpointer
 from ..storage.files import Readers, WriteLock, connect_writer
-from ..storage.mailbox import Awaited, Mailbox
+from ..storage.mailbox import Letter
 from ..storage.search import Searcher
 from ..storage.writer import Op, Writer
 
@@ -134,11 +133,9 @@ class Handle:
         "Begin a write or a wait without blocking; the future has what the verb returns."
         return self._send(self._op(verb, args, kwargs))
 
-    def submit_to(self, mailbox: Mailbox, verb: str, /, *args: Any, **kwargs: Any) -> asyncio.Future:
-        "The same for a coroutine of the mailbox's loop."
-        awaited = Awaited(mailbox)
-        self._send(self._op(verb, args, kwargs), awaited)
-        return awaited.waiter
+    def submit_to(self, letter: Letter, verb: str, /, *args: Any, **kwargs: Any) -> None:
+        "The same; the letter gets what the verb returns."
+        self._send(self._op(verb, args, kwargs), letter)
 
     def _op(self, verb: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Op:
         made = getattr(self, f"_{verb}", None)
