@@ -139,3 +139,10 @@ class Notebook:
         return self.page.locator(
             '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
         ).all_inner_texts()
+
+    def come_back(self) -> None:
+        "Save it, load the page anew and wait for its kernel. A page that is left before all is saved comes back without its outputs."
+        self.page.keyboard.press("Control+s")
+        self.page.wait_for_function("() => window.jupyterapp.shell.currentWidget.context.model.dirty === false")
+        self.page.reload()
+        self.page.wait_for_function(KERNEL_IDLE, timeout=60_000)

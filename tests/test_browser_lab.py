@@ -15,7 +15,6 @@ if missing := [
     pytest.skip(f"not installed: {', '.join(missing)}", allow_module_level=True)
 
 import lab  # noqa: E402
-from playwright.sync_api import TimeoutError as NotShown  # noqa: E402
 
 if lab.chromium() is None:
     pytest.skip("there is no chromium", allow_module_level=True)
@@ -65,22 +64,6 @@ def notebook(cells):
     return json.dumps({"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
 
 
-def opened(page, url, inspector):
-    "The notebook, run. Twice within whole runs of all tests, and never alone, the first page showed no conversation for a minute: then it is opened anew, and the picture of the first is kept."
-    for again in (True, False):
-        book = lab.Notebook(page, url, "look.ipynb")
-        book.run_all()
-        book.wait()
-        assert book.failures() == []
-        try:
-            inspector.get_by_text("The green raincoat.").wait_for(timeout=30_000)
-            return book
-        except NotShown:
-            page.screenshot(path=SHOTS / "lab-no-conversation.png")
-            if not again:
-                raise
-
-
 def test_a_rollout_is_opened_judged_rescored_found_and_comes_back(tmp_path):
     SHOTS.mkdir(exist_ok=True)
     root, scratch = tmp_path / "root", tmp_path / "scratch"
@@ -92,7 +75,11 @@ def test_a_rollout_is_opened_judged_rescored_found_and_comes_back(tmp_path):
         page.set_default_timeout(60_000)
         outputs = page.locator(".jp-CodeCell")
         inspector, rescored, table = (outputs.nth(i).locator(".jp-OutputArea") for i in (1, 2, 3))
-        book = opened(page, url, inspector)
+        book = lab.Notebook(page, url, "look.ipynb")
+        book.run_all()
+        book.wait()
+        assert book.failures() == []
+        inspector.get_by_text("The green raincoat.").wait_for()
         inspector.get_by_text("A raincoat <b>is</b> right at 9 °C.").wait_for()
         inspector.get_by_label("thumb up").click()
         inspector.locator("[aria-label='thumb up'][aria-pressed=true]").wait_for()
@@ -110,8 +97,6 @@ def test_a_rollout_is_opened_judged_rescored_found_and_comes_back(tmp_path):
         table.locator(".agl-span", has_text="look up").wait_for()
         table.scroll_into_view_if_needed()
         page.screenshot(path=SHOTS / "lab-table.png")
-        page.keyboard.press("Control+s")
-        page.reload()
-        page.wait_for_function(lab.KERNEL_IDLE, timeout=60_000)
+        book.come_back()
         inspector.get_by_text("The green raincoat.").wait_for()
         assert book.errors == [] and book.elsewhere == []

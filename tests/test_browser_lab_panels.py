@@ -76,10 +76,7 @@ def test_panels_work_in_jupyterlab_and_come_back(tmp_path):
         page.wait_for_timeout(300)
         page.screenshot(path=SHOTS / "lab-diff.png")
         assert notebook.failures() == [] and notebook.errors == [] and notebook.elsewhere == []
-        page.keyboard.press("Control+s")
-        page.wait_for_function("() => window.jupyterapp.shell.currentWidget.context.model.dirty === false")
-        page.reload()
-        page.wait_for_function(lab.KERNEL_IDLE, timeout=60_000)
+        notebook.come_back()
         page.locator(".agl-column").first.wait_for()  # the group that was open
         page.locator(".agl-version").first.wait_for()  # the versions of the run that is paused
         page.locator(".agl-diff", has_text="sampling_parameters.temperature").first.wait_for()
