@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from .base import Reply
@@ -25,9 +26,13 @@ class Speech:
     def __init__(self, tokenizer: Any, format: Format = FORMATS["hermes"]):
         self.tokenizer, self.format = tokenizer, format
         self.special = set(tokenizer.all_special_ids)
+        self._decoded = lru_cache(1024)(self._decode)  # a group says the same
 
     def text(self, ids: Sequence[int], *, special: bool = False) -> str:
         "The text of ids, with special tokens or without."
+        return self._decoded(tuple(ids), special)
+
+    def _decode(self, ids: tuple[int, ...], special: bool) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=not special)
 
     def spoken(self, request: Request) -> list[int]:
