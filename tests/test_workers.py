@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from agentlightning_nb.errors import ServerError
 from agentlightning_nb.litagent import rollout
 from agentlightning_nb.store import LightningStore
+from agentlightning_nb.types import LLM
 from agentlightning_nb.workers import WorkerPool
 
 
@@ -156,3 +158,26 @@ def test_a_stopped_pool_leaves_no_thread(store):
         wait(store, ask(store, *range(8)))
     left = [t for t in set(threading.enumerate()) - before if t.name.startswith("agentlightning")]
     assert [t.name for t in left if "writer" not in t.name] == []
+
+
+def test_a_version_is_read_once_for_all_workers_and_anew_after_a_failure(store, monkeypatch):
+    together, reads, read = threading.Barrier(8, timeout=20), [], store.get_resources_by_id
+
+    def counted(version):
+        reads.append(version)
+        time.sleep(0.05)  # the others ask meanwhile
+        if len(reads) == 1:
+            raise ServerError("away for a moment")
+        return read(version)
+
+    @rollout
+    def agent(task, llm):
+        together.wait()
+        return float(llm.model == "m")
+
+    version = store.add_resources({"llm": LLM("m")}).resources_id
+    monkeypatch.setattr(store, "get_resources_by_id", counted)
+    ids = [r.rollout_id for r in store.enqueue_many_rollouts([{"input": i, "resources_id": version} for i in range(8)])]
+    with WorkerPool(store, agent, n_workers=8):
+        assert [r.reward for r in wait(store, ids)] == [1.0] * 8
+    assert 2 <= len(reads) <= 3

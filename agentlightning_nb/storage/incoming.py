@@ -7,7 +7,6 @@ __all__ = ['SENT', 'ANY', 'Incoming', 'incoming_of', 'placed', 'as_told', 'SentS
            'SentResource', 'SentSpan', 'Arrived', 'arrived']
 
 # %% ../../nbs/storage/incoming.ipynb #05cf3806
-import secrets
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +20,7 @@ from .rows import as_record, to_json
 from .spans import AS_SENT, RECEIVED, REWARD_SPANS, span_of, span_reward, span_row
 from .usage import Usage, call_usage
 from ..types import Span, plain
+from ..types.values import random_hex
 
 # %% ../../nbs/storage/incoming.ipynb #c60206c1
 class Incoming(NamedTuple):
@@ -100,7 +100,7 @@ class SentSpan(_Sent, kw_only=True):
     attempt_id: str
     sequence_id: int = 0
     trace_id: str = ""
-    span_id: str = msgspec.field(default_factory=lambda: secrets.token_hex(8))
+    span_id: str = msgspec.field(default_factory=lambda: random_hex(16))
     parent_id: str | None = None
     name: str
     status: SentStatus = msgspec.field(default_factory=SentStatus)

@@ -6,10 +6,11 @@
 __all__ = ['SpanContext', 'TraceStatus', 'Event', 'Link', 'OtelResource', 'Span', 'Triplet']
 
 # %% ../../nbs/types/spans.ipynb #c3dfcd06
-import secrets
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from .values import random_hex
 
 # %% ../../nbs/types/spans.ipynb #e60244fa
 class SpanContext(BaseModel):
@@ -63,7 +64,7 @@ class Span(BaseModel):
     attempt_id: str
     sequence_id: int = 0
     trace_id: str = ""
-    span_id: str = Field(default_factory=lambda: secrets.token_hex(8))
+    span_id: str = Field(default_factory=lambda: random_hex(16))
     parent_id: str | None = None
     name: str
     status: TraceStatus = TraceStatus()

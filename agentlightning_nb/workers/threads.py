@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from ..errors import AttemptCancelled, LightningError, ServerError, TransitionError
@@ -188,7 +188,8 @@ class WorkerPool:
         self.loop_thread: EventLoopThread | None = None
         self.workers: list[Worker] = []
         self._monitor: threading.Thread | None = None
-        self._resources: dict[str, NamedResources] = {}
+        self._resources: dict[str, Future] = {}  # by version; the first who asks reads for all
+        self._reading = threading.Lock()
 
     def start(self) -> "WorkerPool":
         "Start the threads; a second call does nothing."
@@ -279,16 +280,30 @@ class WorkerPool:
 
     def resources_for(self, claimed: AttemptedRollout) -> NamedResources:
         "The bound resources of a claimed rollout; one without a version runs with none."
-        version = claimed.resources_id
-        if version is None:
+        if claimed.resources_id is None:
             return {}
-        if version not in self._resources:
-            update = self.store.get_resources_by_id(version)
-            if len(self._resources) > 64:
-                self._resources.clear()
-            self._resources[version] = update.resources if update else {}
         token = getattr(self.store, "token", None) if self.token is None else self.token
-        return bind_resources(self._resources[version], claimed, self.base_url, token)
+        return bind_resources(self._version(claimed.resources_id), claimed, self.base_url, token)
+
+    def _version(self, version: str) -> NamedResources:
+        "The resources of a version, read once however many workers ask for it."
+        with self._reading:
+            found = self._resources.get(version)
+            if mine := found is None:
+                if len(self._resources) > 64:
+                    self._resources.clear()
+                found = self._resources[version] = Future()
+        if mine:
+            try:
+                update = self.store.get_resources_by_id(version)
+                found.set_result(update.resources if update else {})
+            except BaseException as e:
+                self._resources.pop(version, None)  # the next who asks reads anew
+                found.set_exception(
+                    ServerError("The version could not be read.") if isinstance(e, AttemptCancelled) else e
+                )
+                raise
+        return found.result()
 
     def _watch(self) -> None:
         while not self.stopping.wait(self.heartbeat_s):
