@@ -118,7 +118,7 @@ def make_parser() -> Parser:
         "doctor",
         "what is wrong with this machine, model or endpoint, and what to do",
         (("--model",), {"help": "a model's path, or a variable with a tokenizer"}),
-        (("--endpoint",), {"help": "an OpenAI-compatible URL"}),
+        (("--endpoint",), {"nargs": "+", "help": "OpenAI-compatible URLs"}),
         (("--quick",), {"action": "store_true", "help": "without the two smoke rollouts"}),
         (
             ("--cluster",),

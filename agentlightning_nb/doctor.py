@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .errors import LightningError
@@ -231,7 +232,7 @@ def check_loop() -> Iterator[Finding]:
 def doctor(
     *,
     model: Any = None,  # a tokenizer, or the path of a model, to check its chat template
-    endpoint: str | None = None,  # an OpenAI-compatible URL, with its /v1
+    endpoint: str | Sequence[str] | None = None,  # an OpenAI-compatible URL, with its /v1, or several, such as replicas
     api_key: str = "",
     smoke: bool = True,  # run two rollouts
     cluster: bool = False,  # what a run of verl on Ray needs
@@ -240,8 +241,8 @@ def doctor(
     checks: list[Callable[[], Iterator[Finding]]] = [check_versions, check_gpu, check_room]
     if model is not None:
         checks.append(lambda: check_tokenizer(_tokenizer(model)))
-    if endpoint:
-        checks.append(lambda: check_endpoint(endpoint, api_key))
+    for one in [endpoint] if isinstance(endpoint, str) else endpoint or ():
+        checks.append(partial(check_endpoint, one, api_key))
     if cluster:
         checks += importlib.import_module("agentlightning_nb.doctor_cluster").CHECKS
     if smoke:
@@ -255,7 +256,11 @@ def _carefully(check: Callable[[], Iterator[Finding]]) -> Sequence[Finding]:
         for finding in check():
             found.append(finding)
     except Exception as e:
-        name = getattr(check, "__name__", "check").removeprefix("check_").replace("<lambda>", "model")
+        name = (
+            getattr(getattr(check, "func", check), "__name__", "check")
+            .removeprefix("check_")
+            .replace("<lambda>", "model")
+        )
         found.append(Finding(name, "problem", f"{type(e).__name__}: {e}"))
     return found
 

@@ -18,6 +18,8 @@ from typing import Any
 from .commands import COMMANDS, Helped, Parser, Told, make_parser
 from .client import LightningClient
 from .doctor import doctor
+from .engines.answering import Answering
+from .engines.upstreams import ByModel, standing
 from .errors import BadRequestError, LightningError, NotFoundError
 from .export import export_run
 from .litagent import LitAgent
@@ -109,6 +111,7 @@ class Lightning:
     def status(self, args: argparse.Namespace) -> Told:
         "What the store holds, and which servers run."
         servers = ", ".join(s.url for s in known_servers()) or "none"
+        servers += "".join(f". {row['replica']}: {_state(row)}" for row in self._standing())
         try:
             held = self.store(args).statistics()
         except NotFoundError as e:
@@ -120,6 +123,14 @@ class Lightning:
             [k if v == 1 or k.startswith("rollouts ") or k == "resources" else f"{k}s", v] for k, v in counted.items()
         ]
         return Told(f"Servers: {servers}.", ["what", "how many"], rows, held)
+
+    def _standing(self) -> list[dict[str, Any]]:
+        "The model servers of this notebook's engines."
+        named = [v for k, v in self.names.items() if not k.startswith("_")]
+        engines = [self.server.upstream] if self.server is not None else []
+        engines += [v.engine for v in named if isinstance(v, Trainer)]
+        engines += [v for v in named if isinstance(v, Answering | ByModel)]
+        return standing(list({id(e): e for e in engines}.values()))
 
     def stop(self, args: argparse.Namespace) -> Told:
         "End the server, and close the files that commands have opened."
@@ -256,6 +267,12 @@ def _change(told: Mapping[str, Any]) -> str:
     if told.get("changes"):
         return _short("; ".join(f"{c['path']}: {c.get('before')!r} → {c.get('after')!r}" for c in told["changes"]))
     return _short(" → ".join(str(told[side]) for side in ("before", "after") if told.get(side) is not None))
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    "How a model server is."
+    told = [f"{row['calls']} calls"] if row["state"] == "up" else [row["why"]]
+    return ", ".join(filter(None, [row["state"], *told, row["restarts"] and f"{row['restarts']} restarts"]))
 
 
 def _short(value: Any, most: int = 300) -> str:

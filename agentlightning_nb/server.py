@@ -28,12 +28,13 @@ from .asgi import CLOSE, Receive, Send, check_size, check_token, limited, send_j
 from .background import BackgroundServer
 from .client import servers_folder
 from .engines.openai import OpenAIEngine
+from .engines.upstreams import standing
 from .errors import LightningError, NotFoundError, TooLargeError, UnauthorizedError, error_to_json
 from .event_routes import Ring, add_event_routes
 from .express import Express
 from .lane import Lane
 from .logs import Logged
-from .metrics import exposition, server_metrics
+from .metrics import engine_metrics, exposition, server_metrics
 from .page_routes import add_page_routes, page
 from .proxied.addresses import openapi_paths
 from .proxy import Proxy
@@ -165,6 +166,7 @@ def create_app(
     async def metrics() -> Response:
         "Figures of the server for Prometheus."
         counted = server_metrics(__version__, await app.state.verbs("statistics"), proxy.counts)
+        counted += engine_metrics(standing(proxy.upstream))
         return Response(exposition(counted), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.post("/v1/metrics")

@@ -110,6 +110,11 @@ class Trainer:
         "The server in this kernel, started when first asked for."
         return self._hub.server
 
+    @property
+    def engine(self) -> Any:
+        "Who samples: what the last algorithm has brought, else what was given as upstream, else None."
+        return self._hub.engine or self._hub.upstream
+
     def close(self) -> None:
         "Stop the run, the server and the engine of this trainer."
         if self.run is not None and not self.run.done:

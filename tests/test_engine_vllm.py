@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from copy import deepcopy
 from types import SimpleNamespace
@@ -19,9 +20,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from agentlightning_nb.algorithms.grpo import GRPO  # noqa: E402
-from agentlightning_nb.engines import vllm as room  # noqa: E402
+from agentlightning_nb.engines import pushed  # noqa: E402
+from agentlightning_nb.engines.pushed import weights_of  # noqa: E402
 from agentlightning_nb.engines.torch import TorchEngine  # noqa: E402
-from agentlightning_nb.engines.vllm import VLLM, weights_of  # noqa: E402
+from agentlightning_nb.engines.vllm import VLLM  # noqa: E402
 from agentlightning_nb.errors import ServerError  # noqa: E402
 from agentlightning_nb.litagent import rollout  # noqa: E402
 from agentlightning_nb.rl.tiny import make_model, make_tokenizer  # noqa: E402
@@ -30,6 +32,8 @@ from agentlightning_nb.trainer import Trainer  # noqa: E402
 TOKENIZER = make_tokenizer()
 ASKED = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "max_tokens": 12}
 HERE = bool(os.environ.get("AGENTLIGHTNING_VLLM_PYTHON") or importlib.util.find_spec("vllm"))
+ARGUMENTS = ("--enforce-eager", "--max-num-seqs", "64")
+ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
 cluster = pytest.mark.skipif(not HERE, reason="vLLM is not here")
 
 
@@ -43,10 +47,46 @@ def sharp_model(seed=1):
 
 @pytest.fixture(scope="module")
 def engine():
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
-    options = VLLM(arguments=("--enforce-eager", "--max-num-seqs", "64"), environment=environment)
-    with options.open(sharp_model(), TOKENIZER) as made:
+    with opened() as made:
         yield made
+
+
+def opened():
+    return VLLM(arguments=ARGUMENTS, environment=ENVIRONMENT).open(sharp_model(), TOKENIZER)
+
+
+def process_of(engine):
+    return engine.replicas.each[0].process
+
+
+def kill_server_of(replica):
+    "The server itself, not its guard."
+    subprocess.run(["pkill", "-KILL", "-P", str(replica.process._process.pid)], check=True)
+
+
+def until(condition, timeout_s):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to it"
+        time.sleep(0.1)
+
+
+def below(pid):
+    "The processes that this one and its children have started."
+    told = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(a): int(b) for a, b in map(str.split, told.splitlines())}
+    found, last = set(), {pid}
+    while last:
+        last = {child for child, parent in parents.items() if parent in last}
+        found |= last
+    return found
+
+
+def is_alive(pid):
+    try:  # a zombie that nobody has waited for yet does not count
+        return open(f"/proc/{pid}/stat").read().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
 
 
 def ask(engine, session=None, **options):
@@ -154,8 +194,9 @@ class TestForReal:
         assert reply.version == "rs-49" and reply.logprobs == pytest.approx(logprobs_by(model, reply), abs=1e-4)
 
     def test_a_head_that_was_not_sent_is_found_out(self, engine, monkeypatch):
-        whole = room.weights_of
-        monkeypatch.setattr(room, "weights_of", lambda m: {n: t for n, t in whole(m).items() if n != "lm_head.weight"})
+        whole = pushed.weights_of
+        headless = lambda m, **o: {n: t for n, t in whole(m, **o).items() if n != "lm_head.weight"}  # noqa: E731
+        monkeypatch.setattr(pushed, "weights_of", headless)
         with pytest.raises(ServerError, match="differ from the trainer's"):
             engine.push(sharp_model(seed=2), "rs-headless")
         monkeypatch.undo()
@@ -173,13 +214,13 @@ class TestForReal:
 
     def test_it_comes_back_with_the_current_weights_when_it_is_killed(self, engine):
         engine.push(sharp_model(seed=2), "rs-2")
-        subprocess.run(["pkill", "-KILL", "-P", str(engine.process._process.pid)], check=True)
+        kill_server_of(engine.replicas.each[0])
         reply = ask(engine)
         assert engine.restarts == 1 and reply.version == "rs-2"
         assert reply.logprobs == pytest.approx(logprobs_by(sharp_model(seed=2), reply), abs=1e-4)
 
     def test_closing_leaves_no_port_and_no_process(self, engine):
-        port, guard = engine.process.port, engine.process._process.pid
+        port, guard = process_of(engine).port, process_of(engine)._process.pid
         engine.close()
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
@@ -189,3 +230,65 @@ class TestForReal:
             time.sleep(0.05)
         with pytest.raises(ServerError, match="closed"):
             ask(engine)
+
+
+@cluster
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+class TestSeveral:
+    "Each test starts servers of its own, a minute or two."
+
+    def test_twenty_pushes_are_in_both_replicas_and_one_is_killed_in_between(self):
+        model, ids = sharp_model(), torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        with VLLM(replicas=2, arguments=ARGUMENTS, environment=ENVIRONMENT).open(model, TOKENIZER) as engine:
+            first, second = engine.replicas.each
+            for step in range(20):
+                model(ids, labels=ids).loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                if step == 10:
+                    kill_server_of(first)
+                engine.push(model, f"rs-{step}")
+                assert engine.check(model) <= 1e-5 and second.state == "up"
+                replies = [ask(engine, f"at-{step}-{i}") for i in range(2)]
+                for reply in replies:
+                    assert reply.version == f"rs-{step}"
+                    assert reply.logprobs == pytest.approx(logprobs_by(model, reply), abs=1e-4)
+            until(lambda: first.state != "down", 600)
+            assert [r.state for r in engine.replicas.each] == ["up", "up"] and engine.check(model) <= 1e-5
+            assert (first.restarts, second.restarts) == (1, 0)
+            engine.push(sharp_model(seed=2), "rs-20")
+            assert engine.check(sharp_model(seed=2)) <= 1e-5
+
+    def test_an_adapter_is_pushed_by_itself(self):
+        peft = pytest.importorskip("peft")
+        model = peft.get_peft_model(sharp_model(), peft.LoraConfig(r=8, target_modules="all-linear"))
+        trained = [p for name, p in model.named_parameters() if "lora_B" in name]
+        with VLLM(arguments=ARGUMENTS, environment=ENVIRONMENT).open(model, TOKENIZER) as engine:
+            assert engine.rank == 8
+            for step in range(20):
+                with torch.no_grad():
+                    for p in trained:
+                        p += torch.randn_like(p) * 0.05
+                engine.push(model, f"rs-{step}")
+                assert engine.check(model) <= 1e-5
+            reply = ask(engine)
+            assert reply.version == "rs-19"
+            assert reply.logprobs == pytest.approx(logprobs_by(model, reply), abs=1e-4)
+            kill_server_of(engine.replicas.each[0])
+            reply = ask(engine)
+            assert engine.restarts == 1 and reply.logprobs == pytest.approx(logprobs_by(model, reply), abs=1e-4)
+
+    def test_a_killed_kernel_leaves_no_process_of_vllm(self):
+        code = "import time, test_engine_vllm as t; e = t.opened(); print('up', flush=True); time.sleep(999)"
+        here = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=here) as kernel:
+            try:
+                assert kernel.stdout.readline() == "up\n"
+                family = below(kernel.pid)
+                assert len(family) >= 4  # guard, API server, engine core, worker
+            finally:
+                kernel.kill()
+        until(lambda: not any(map(is_alive, family)), 60)

@@ -28,7 +28,9 @@ HEAVY = [
 ]
 ENGINE = (
     "engines/torch",
+    "engines/pushed",
     "engines/vllm",
+    "engines/vllm_engine",
     "engines/batch",
     "engines/cached",
     "engines/decoding",

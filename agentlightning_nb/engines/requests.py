@@ -35,6 +35,7 @@ class Request:
     random: Random = field(default_factory=Random)
     seed: int | None = None  # for engines that make their luck themselves
     session: str | None = None  # the conversation whose computed beginning may be taken up
+    conversation: str | None = None  # the one that it is of in any case, for engines that keep each in one place
     done: Callable[["Request", Exception | None], None] = lambda request, error: None
     on_token: Callable[[int], None] | None = None
     loop: asyncio.AbstractEventLoop | None = None  # where `done` and `on_token` are called; None is the engine's thread
@@ -159,6 +160,7 @@ def requests_of(
         "min_tokens": whole(body, "min_tokens", 0, 0, 10**9),
         "top_logprobs": asked_alternatives(body),
         "session": session if n == 1 and len(prompts) == 1 else None,
+        "conversation": session,
     }
     return [
         Request(
