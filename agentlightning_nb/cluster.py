@@ -16,6 +16,7 @@ from typing import Any
 
 import agentlightning_nb
 from .errors import BadRequestError, need
+from .witness import Witness, children
 
 # %% ../nbs/10d_cluster.ipynb #99851e74
 log = logging.getLogger(__name__)
@@ -52,13 +53,14 @@ def begin_ray(
 
 
 class Life:
-    "Ray from its start to its end, on one thread."
+    "Ray from its start to its end, on one thread; what its processes leave behind is ended, also when this one is killed."
 
     def __init__(self, ray: Any, options: Mapping[str, Any]):  # of `ray.init`
         self.ray, self.options = ray, options
         self._begun: Future[None] = Future()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, name="agentlightning-ray", daemon=True)
+        self._witness: Witness | None = None
 
     def _live(self) -> None:
         try:
@@ -72,13 +74,17 @@ class Life:
 
     def begin(self) -> None:
         "Start or join; raises what `ray.init` raises."
+        before = children()
         self._thread.start()
         self._begun.result()
+        self._witness = Witness(children() - before)
 
     def end(self) -> None:
         "Leave Ray, and end it where it was started here; waits for that, a minute at most."
         self._over.set()
         self._thread.join(60.0)
+        if self._witness is not None:
+            self._witness.end()
 
 
 def check_environment(has: Mapping[str, str], wanted: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types conventions background migrations asgi logs metrics express lane",
+    "errors types conventions background migrations asgi logs metrics express lane witness",
     "storage events",
     "adapters cluster verbs remote",
     "datasets rescoring",

@@ -39,7 +39,7 @@ FOREIGN = """
 OTHERS = {"AgentResource"}  # takes any field
 ELSEWHERE = ("/tmp/", "/proc", "~/", "NAME.files/", "run.db", "run.files")  # paths that are no files of ours
 FOREIGN_TOOLS = ("ray ", "sqlite3 ", "pytest ")
-FOREIGN_FLAGS = {"--gpu-memory-utilization"}  # of vLLM
+FOREIGN_FLAGS = {"--gpu-memory-utilization", "--middleware"}  # of vLLM
 FOREIGN_FILES = {"train.py", "raycluster.yaml"}
 
 

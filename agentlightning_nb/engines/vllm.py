@@ -27,12 +27,6 @@ class VLLM:
 
     A `BadRequestError` for what cannot be, such as more GPUs than there are."""
 
-    model: Any = None  # folder, hub name or transformers model (then with `tokenizer`); None is what `open` is given
-    tokenizer: Any = None
-    replicas: int | Sequence[str] = 1  # servers beside this kernel, or the addresses of those that run elsewhere
-    tensor_parallel: int = 1  # GPUs of each server beside this kernel
-    lora: bool | None = None  # an adapter is pushed by itself; None: where vLLM can serve it so; False: always merged
-    key: str | None = None  # of servers elsewhere; None is $VLLM_API_KEY
     python: str | None = None  # of an environment with vLLM; None is $AGENTLIGHTNING_VLLM_PYTHON, or this kernel's
     dtype: str | None = None  # such as "bfloat16"; None is the model's own
     arguments: tuple[str, ...] = ()  # more of the command line, such as ("--gpu-memory-utilization", "0.5")
@@ -41,6 +35,12 @@ class VLLM:
     tolerance: float | None = (
         None  # between probabilities of engine and trainer; None is 1e-5, and 0.05 in half precision
     )
+    model: Any = None  # folder, hub name or transformers model (then with `tokenizer`); None is what `open` is given
+    tokenizer: Any = None
+    replicas: int | Sequence[str] = 1  # servers beside this kernel, or the addresses of those that run elsewhere
+    tensor_parallel: int = 1  # GPUs of each server beside this kernel
+    lora: bool | None = None  # an adapter is pushed by itself; None: where vLLM can serve it so; False: always merged
+    key: str | None = None  # of servers elsewhere; None is $VLLM_API_KEY
 
     def __post_init__(self) -> None:
         for name in ("replicas", "tensor_parallel"):
