@@ -36,8 +36,9 @@ begin_ray(options={"num_cpus": 1})
 @ray.remote(num_cpus=1)
 class Actor:
     def start(self, path):
-        left = subprocess.Popen(["sleep", "999"], start_new_session=True)
-        open(path, "w").write(f"{os.getpid()} {left.pid} ")
+        code = "import os, subprocess, sys, time; left = subprocess.Popen(['sleep', '999'], start_new_session=True); "
+        code += "open(sys.argv[1], 'w').write(f'{os.getppid()} {os.getpid()} {left.pid} '); time.sleep(999)"
+        self.core = subprocess.Popen([sys.executable, "-c", code, path])  # ray ends this one, and not what it has started
 
 actor = Actor.remote()
 ray.get(actor.start.remote(sys.argv[1]))
@@ -96,7 +97,7 @@ def test_what_a_ray_actor_has_started_ends_with_a_killed_kernel(tmp_path):
         subprocess.Popen(command, env={**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}) as kernel,
         ending(kernel, pids),
     ):
-        pids += pids_in(path, 2, 200)
+        pids += pids_in(path, 3, 200)
         time.sleep(2.5)
         kernel.kill()
         kernel.wait()
