@@ -35,7 +35,7 @@ test-ray: .venv-cluster/.done
 # all that needs verl, Ray and vLLM, whole runs of verl included
 CLUSTER ?= cluster and not slow
 test-cluster: .venv-cluster/.done
-	$(CLUSTER_PYTEST) -m "$(CLUSTER)" tests/test_verl_settings.py tests/test_ray_nodes.py tests/test_witness.py tests/test_engine_vllm.py tests/test_verl.py tests/test_verl_learns.py
+	$(CLUSTER_PYTEST) -m "$(CLUSTER)" tests/test_verl_settings.py tests/test_ray_nodes.py tests/test_witness.py tests/test_engine_vllm.py tests/test_verl.py tests/test_verl_ray.py tests/test_verl_learns.py
 
 docs: .venv/.test            ## the site, in _docs/site
 	$(BIN)/python tools/stage_docs.py _docs/src

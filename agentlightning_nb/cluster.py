@@ -20,7 +20,7 @@ from .witness import Witness, children
 
 # %% ../nbs/10d_cluster.ipynb #99851e74
 log = logging.getLogger(__name__)
-PATIENCE = {"RAY_raylet_start_wait_time_s": "120", "RAY_agent_register_timeout_ms": "120000"}  # on a busy machine
+PATIENCE = {"RAY_raylet_start_wait_time_s": "240", "RAY_agent_register_timeout_ms": "120000"}  # on a busy machine
 QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN"}
 NEEDED = {"TRANSFER_QUEUE_ENABLE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true", "VLLM_DISABLE_COMPILE_CACHE": "1"}
 

@@ -3,10 +3,9 @@
 import importlib.util
 
 import pytest
-from verl_agents import TASKS, asks_twice, options
+from verl_agents import TASKS, asks_twice, assert_same_trajectories, keeping, options
 
 from agentlightning_nb.algorithms.verl import VERL
-from agentlightning_nb.rl.rows import kept, rows_of
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import ModelWeights
 from agentlightning_nb.verl.session import Session
@@ -50,21 +49,6 @@ def trained(tiny, tmp_path_factory):
     patch.undo()
 
 
-def keeping(seen, held):
-    "The method, and what it gives kept: tokens, mask and scores of each row as they lie in verl's queue."
-
-    def kept_too(self, batch):
-        found = seen(self, batch)
-        names = ["input_ids", "prompts", "responses", "response_mask", "rollout_log_probs"]
-        keys = [row.key for row, _ in found]
-        data = self._queue.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=names)
-        for i, (row, values) in enumerate(found):
-            held.append((row, {n: data[n][i].tolist() for n in names}, values))
-        return found
-
-    return kept_too
-
-
 def test_a_run_stops_at_a_step_and_goes_on_from_its_checkpoint(trained):
     trainer, run, first, _ = trained
     assert first[:2] == ("stopped", 2) and first[2]["step"] == 2
@@ -81,17 +65,9 @@ def test_sampler_and_trainer_agree_after_every_sync(trained):
 
 def test_verl_has_each_trajectory_as_we_have_it(trained):
     trainer, run, _, held = trained
-    rollouts = {r.rollout_id: r for r in trainer.store.query_rollouts(run_id=run.run_id)}
-    triplets = trainer.store.query_triplets(list({row.row.rollout_id for row, *_ in held}))
     assert len(held) >= 2 * STEPS
     assert any(row.position > 0 for row, *_ in held)  # turns that do not extend each other
-    for row, seen, _ in held:
-        ours = rows_of(triplets[row.row.rollout_id])[row.position]
-        start = ours.mask.index(1)
-        assert seen["input_ids"] == seen["prompts"] + seen["responses"] == ours.token_ids
-        assert seen["response_mask"] == ([0] * (len(ours.mask) - start) if row.dropped else kept(ours)[start:])
-        assert seen["rollout_log_probs"] == pytest.approx(ours.behaviour_logprobs[start:], abs=1e-6)
-        assert row.reward == rollouts[row.row.rollout_id].reward
+    assert_same_trajectories(trainer.store, run.run_id, held)
 
 
 def test_versions_and_rows_are_on_record(trained):

@@ -1,16 +1,24 @@
 "What verl is told: rows and masks need nothing, settings need verl's own files, and no test here starts anything."
 
+import ast
 import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from agentlightning_nb.algorithms.base import algorithm_names
 from agentlightning_nb.algorithms.verl import VERL
 from agentlightning_nb.errors import BadRequestError, MissingExtraError
+from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import AgentLightningTask, LitRollout, Triplet
 from agentlightning_nb.verl.cpu import on_cpu
 from agentlightning_nb.verl.rows import fields_of, tag_of, verl_rows
+from agentlightning_nb.verl.settings import check_name, defaults, flat
 
 has_verl = importlib.util.find_spec("verl") is not None
 needs_verl = pytest.mark.skipif(not has_verl, reason="verl is not installed")
@@ -110,3 +118,44 @@ def test_settings_that_verl_does_not_have_or_cannot_follow_are_refused(tmp_path,
     with pytest.raises(BadRequestError) as refused:
         composed(tmp_path, **wrong)
     assert said in str(refused.value)
+
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.cluster
+@needs_verl
+def test_what_the_guide_gives_to_verl_exists():
+    calls = [
+        call
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
+        if not language
+        for call in ast.walk(ast.parse(block))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in ("VERL", "Trainer", "AgentLightningServer")
+    ]
+    assert {ast.unparse(c.func) for c in calls} == {"VERL", "Trainer", "AgentLightningServer"}
+    config = defaults()
+    for call in calls:
+        made = {"VERL": VERL, "Trainer": Trainer, "AgentLightningServer": AgentLightningServer}[ast.unparse(call.func)]
+        known = inspect.signature(made).parameters
+        assert {k.arg for k in call.keywords} <= set(known), ast.unparse(call)
+        if made is VERL:
+            given = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+            VERL(**given)._check()
+            for path, _ in flat(given.get("config", {})):
+                check_name(config, path)
+    for path in re.findall(r'config=\{"([\w.]+)"', GUIDE):
+        check_name(config, path)
+
+
+@pytest.mark.cluster
+@needs_verl
+def test_the_commands_of_ray_in_the_guide_exist():
+    commands = re.findall(r"\bray ((?:start|get-auth-token)(?: --[^\n`]*)?)", GUIDE)
+    assert len(commands) >= 5
+    for command in commands:
+        verb, *words = command.split()
+        given = {w.partition("=")[0] for w in words if w.startswith("--")}
+        asked = [str(Path(sys.executable).parent / "ray"), verb, "--help"]
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=120).stdout
+        assert given and all(f"{name} " in told or f"{name}\n" in told for name in given), command

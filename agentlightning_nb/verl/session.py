@@ -23,7 +23,7 @@ from ..errors import BadRequestError, RunError, need
 from ..types import LitRollout
 from .rows import VerlRow, fields_of, tag_of, verl_rows
 from .settings import compose
-from .waiting import within
+from .waiting import beside, last_line, within
 
 log = logging.getLogger(__name__)
 
@@ -124,9 +124,7 @@ class Session:
         try:
             out = await self.client.generate(session, prompt_ids=prompt_ids, sampling_params=dict(asked))
         except Exception as e:
-            raise RunError(
-                f"verl's server did not answer: {type(e).__name__}: {str(e).strip().splitlines()[-1]}"
-            ) from e
+            raise RunError(f"verl's server did not answer: {last_line(e)}") from e
         ids, limit = list(out.token_ids), sampling["max_tokens"]
         ended = bool(ids) and (ids[-1] == self.trainer.tokenizer.eos_token_id or len(ids) < limit)
         version = self.versions.get(out.extra_fields.get("global_steps"))
@@ -146,12 +144,12 @@ class Session:
         since = time.perf_counter()
         trainer.on_step_begin()
         batch = trainer.step(metrics, trainer.timing_raw)
+        reading = beside("rows", lambda: self._seen(batch))  # while the weights are on their way
         trainer.on_step_end()
-        self.synced = trainer.global_steps
+        self.synced, seen = trainer.global_steps, reading.result()
         metrics |= trainer._consume_sync_metrics()
         trainer.timing_raw["step"] = time.perf_counter() - since
         trainer._compute_metrics(batch, metrics, trainer.timing_raw, global_steps=trainer.global_steps, epoch=0)
-        seen = self._seen(batch)
         self._queue.kv_clear(keys=batch.keys, partition_id=batch.partition_id)
         rows = [trained_row(row, values) for row, values in seen]
         return numbers(metrics) | gaps([values for _, values in seen]), rows

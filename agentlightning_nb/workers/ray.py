@@ -177,6 +177,7 @@ LOOK_S = 1.0  # between two looks at which machines there are
 class RayPool(SupervisedPool):
     "`n_workers` Ray actors that run the agent on a server's rollouts until `stop`, spread over the machines there are at the time."
 
+    elsewhere = True
     ray: Any = None  # the module
     _end_ray: Callable[[], None] | None = None  # when this pool has begun it
     _known: frozenset[str] | None = None  # machines seen before
