@@ -84,7 +84,8 @@ http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bi
 KERNEL = """
 import os, sys, time
 from agentlightning_nb.engines.process import ServerProcess
-server = ServerProcess([sys.executable, "-c", sys.argv[1], "{port}", sys.argv[2]], name="family", health="/").start()
+command = [sys.executable, "-c", sys.argv[1], "{port}", sys.argv[2]]
+server = ServerProcess(command, name="family", health="/", folder=sys.argv[3]).start()
 told = open(sys.argv[2], "ab")
 if os.fork() == 0:  # holds what the kernel holds, its end of the guard's pipe among it
     os.write(told.fileno(), b"%d " % os.getpid())
@@ -101,14 +102,18 @@ def pids_in(path, n):
 
 def test_a_killed_kernel_leaves_nothing_behind(tmp_path):
     path = tmp_path / "pids"
-    command = [sys.executable, "-c", KERNEL, FAMILY, str(path)]
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    command = [sys.executable, "-c", KERNEL, FAMILY, str(path), str(weights)]
     with subprocess.Popen(command) as kernel:
         pids = []
         try:
             pids = pids_in(path, 5)
+            assert weights.exists()
             kernel.kill()
             kernel.wait()
             until(lambda: sum(map(is_alive, pids)) == 1)  # what the kernel has forked is its own
+            assert not weights.exists()
         finally:
             for pid in (kernel.pid, *pids):
                 with contextlib.suppress(ProcessLookupError):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,11 @@ from agentlightning_nb.engines import vllm as room  # noqa: E402
 from agentlightning_nb.engines.process import ServerProcess  # noqa: E402
 from agentlightning_nb.engines.vllm import VLLM  # noqa: E402
 from agentlightning_nb.errors import BadRequestError, ServerError  # noqa: E402
+from agentlightning_nb.magics import Lightning  # noqa: E402
 from agentlightning_nb.rl.tiny import make_tokenizer  # noqa: E402
+from agentlightning_nb.server import AgentLightningServer  # noqa: E402
+from agentlightning_nb.store import LightningStore  # noqa: E402
+from agentlightning_nb.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups are of POSIX")
 TOKENIZER = make_tokenizer()
@@ -186,6 +191,20 @@ def test_one_that_does_not_take_the_weights_is_started_again_while_the_other_goe
     assert reply.version == "rs-1" and reply.response_ids == greedy_of(Table(1), reply)
     until(lambda: first.state == "up")
     assert engine.check(Table(1)) < 1e-5 and second.restarts == 0
+
+
+def test_metrics_and_the_status_name_each_replica(engine):
+    first, second = engine.replicas.each
+    first.restarts, second.state, second.why = 2, "out", "it is broken"
+    with AgentLightningServer(LightningStore(), upstream=engine) as server:
+        asked = urllib.request.Request(f"{server.url}/metrics", headers={"Authorization": f"Bearer {server.token}"})
+        told = urllib.request.urlopen(asked, timeout=20).read().decode()
+        assert 'agentlightning_replica_up{replica="vLLM 1 of 2"} 1\n' in told
+        assert 'agentlightning_replica_up{replica="vLLM 2 of 2"} 0\n' in told
+        assert 'agentlightning_replica_restarts_total{replica="vLLM 1 of 2"} 2\n' in told
+    for names in ({"engine": engine}, {"trainer": Trainer(upstream=engine)}):
+        told = repr(Lightning(names)("status"))
+        assert "vLLM 1 of 2: up, 0 calls, 2 restarts. vLLM 2 of 2: out, it is broken" in told
 
 
 def test_when_none_takes_the_weights_the_push_fails(engine):

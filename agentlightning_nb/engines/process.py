@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 # %% ../../nbs/engines/process.ipynb #724e3a11
 GUARD = """
-import ctypes, os, signal, subprocess, sys, threading, time
+import ctypes, os, shutil, signal, subprocess, sys, threading, time
 
-kernel, over, once = int(sys.argv[1]), threading.Event(), threading.Lock()
+kernel, folder, over, once = int(sys.argv[1]), sys.argv[2], threading.Event(), threading.Lock()
 
 def below():
     parents = {}
@@ -58,6 +58,8 @@ def finish():
             except ProcessLookupError:
                 pass
         time.sleep(0.02)
+    if folder and os.getppid() != kernel:
+        shutil.rmtree(folder, ignore_errors=True)
     if sys.platform == "linux" and not below():
         os._exit(0)
     os.killpg(0, signal.SIGKILL)
@@ -77,7 +79,7 @@ if sys.platform == "linux":
     prctl = ctypes.CDLL(None).prctl
     prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
     dies_too = lambda: prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, should this guard be killed
-child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, preexec_fn=dies_too if sys.platform == "linux" else None)
+child = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL, preexec_fn=dies_too if sys.platform == "linux" else None)
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end).start())
 threading.Thread(target=watch, daemon=True).start()
 threading.Thread(target=lambda: (sys.stdin.buffer.read(), end()), daemon=True).start()
@@ -117,11 +119,12 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,  # over the kernel's own
         start_timeout_s: float = 600.0,
         log_path: Path | None = None,  # None is a file of its own in the temporary folder
+        folder: Path | None = None,  # removed should the kernel be killed, which cannot do it then
     ):
         if os.name != "posix":
             raise ServerError(f"{name} needs Linux or macOS.")
         self.command, self.name, self.health, self.environment = list(command), name, health, dict(environment or {})
-        self.start_timeout_s, self.log_path = start_timeout_s, log_path
+        self.start_timeout_s, self.log_path, self.folder = start_timeout_s, log_path, folder
         self.port: int | None = None
         self._process: subprocess.Popen | None = None
         self._finalizer: weakref.finalize | None = None
@@ -146,7 +149,7 @@ class ServerProcess:
         command = [part.replace("{port}", str(self.port)) for part in self.command]
         with self.log_path.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", GUARD, str(os.getpid()), *command],
+                [sys.executable, "-c", GUARD, str(os.getpid()), str(self.folder or ""), *command],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -105,6 +105,7 @@ class VLLMEngine(Answering):
             environment=environment,
             start_timeout_s=o.start_timeout_s,
             log_path=self.folder / f"vllm-{i}.log",
+            folder=self.folder,
         )
         return Replica(name, key, process=process, model=self.name)
 
