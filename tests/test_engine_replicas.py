@@ -68,7 +68,7 @@ class Adapted(Table):
     def base(self):
         return Table()
 
-    def save_pretrained(self, folder):
+    def save_pretrained(self, folder, save_embedding_layers):
         folder.mkdir()
         save_file({"delta": self.delta.detach()}, folder / "adapter_model.safetensors")
         (folder / "adapter_config.json").write_text("{}")
@@ -311,6 +311,16 @@ def test_servers_elsewhere_are_given_the_weights_over_http(python, tmp_path):
 def test_nonsense_is_refused_in_words(options):
     with pytest.raises(BadRequestError, match="VLLM: (replicas|tensor_parallel)"):
         VLLM(**options)
+
+
+def test_a_model_is_given_once_and_a_key_is_not_shown(python):
+    assert "secret" not in repr(VLLM(replicas=["http://node1:8000"], key="secret"))
+    with pytest.raises(BadRequestError, match="no model; give VLLM"):
+        VLLM().open()
+    with pytest.raises(BadRequestError, match="leave it out"):
+        VLLM(model="somewhere").open(Table(), TOKENIZER)
+    with VLLM(python, model=Table(), tokenizer=TOKENIZER).open() as engine:
+        assert run(chat(engine))[0].response_ids
 
 
 def test_servers_elsewhere_need_a_key(monkeypatch):

@@ -40,7 +40,7 @@ class VLLM:
     replicas: int | Sequence[str] = 1  # servers beside this kernel, or the addresses of those that run elsewhere
     tensor_parallel: int = 1  # GPUs of each server beside this kernel
     lora: bool | None = None  # an adapter is pushed by itself; None: where vLLM can serve it so; False: always merged
-    key: str | None = None  # of servers elsewhere; None is $VLLM_API_KEY
+    key: str | None = field(default=None, repr=False)  # of servers elsewhere; None is $VLLM_API_KEY
 
     def __post_init__(self) -> None:
         for name in ("replicas", "tensor_parallel"):
@@ -85,6 +85,8 @@ class VLLM:
             if self.model is None:
                 raise BadRequestError("VLLM: no model; give VLLM(model=...), or open(model, tokenizer).")
             model, tokenizer = load_model(self.model, self.tokenizer)
+        elif self.model is not None:
+            raise BadRequestError("VLLM: model has no effect where an algorithm has one; leave it out of VLLM(...).")
         return VLLMEngine(self, model, tokenizer, name=name, max_tokens=max_tokens, seed=seed).start()
 
     def devices(self) -> list[str]:

@@ -173,7 +173,7 @@ class VLLMEngine(Answering):
         for before in self.folder.glob("adapter-*"):
             shutil.rmtree(before, ignore_errors=True)
         self._adapter = f"adapter-{self._stamp}-{self.pushes}"
-        model.save_pretrained(self.folder / self._adapter)
+        model.save_pretrained(self.folder / self._adapter, save_embedding_layers=False)
 
     def _bring(self, replica: Replica) -> None:
         "Give a server the current weights and compare; a `ServerError` when it does not say what the model says."
