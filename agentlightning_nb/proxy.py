@@ -26,7 +26,7 @@ from .engines.calls import OPERATIONS, Binding, Call, call_span, for_caller
 from .engines.chat import CHAT
 from .engines.openai import OpenAIEngine, UpstreamError
 from .engines.spoken import ABSENT, NotSpoken, Spoken, Verbatim, speaks
-from .engines.streams import batches_of, said_so_far
+from .engines.streams import Telling, batches_of, said_so_far
 from .engines.upstreams import Valve, as_engines, pinned
 from .errors import BadRequestError, BudgetError, LightningError, NotFoundError, ServerError
 from .metrics import CallCounts
@@ -251,17 +251,14 @@ class Proxy:
 
     async def _streamed(self, call: Call, teller: Teller, caller: Caller, send: Send) -> None:
         batches = batches_of(call.engine, call.body, call.session, heard := Heard())
-        held: list[dict[str, Any]] = []  # the finish reason and what follows wait until the call is recorded
+        telling = Telling(teller)
         try:
             while not isinstance(batch := await caller.stays_for(anext(batches)), Reply):
-                told = b""
-                for chunk in batch:
-                    if held or any(c.get("finish_reason") for c in chunk.get("choices") or ()):
-                        held.append(chunk)
-                    else:
-                        told += teller.chunk(chunk)
-                if told or call.first_chunk is None and not held:
+                told = telling.now(batch)
+                if told or call.first_chunk is None and not telling.held:
                     await self._tell(call, told, send)
+                    if caller.outlet is not None and caller.outlet.ready():
+                        telling.pump(caller.outlet, heard)
         except NotSpoken:
             raise
         except (Exception, asyncio.CancelledError) as e:
@@ -274,7 +271,7 @@ class Proxy:
         finally:
             await batches.aclose()
         await self._record(call, batch)
-        await self._tell(call, teller.end(held, for_caller(batch, call.body)), send, last=True)
+        await self._tell(call, teller.end(telling.held, for_caller(batch, call.body)), send, last=True)
 
     async def _tell(self, call: Call, events: bytes, send: Send, *, last: bool = False) -> None:
         if call.first_chunk is None:

@@ -31,6 +31,9 @@ class Heard:
 
     def __init__(self) -> None:
         self.so_far: Callable[[], Reply | None] = lambda: None
+        # once this is set, an engine that can gives it the chunks as they come, until it says that there is no room
+        self.take: Callable[[list[dict[str, Any]]], bool] | None = None
+        self.resume: Callable[[], None] = lambda: None  # there is room again
 
 
 class Engine(Protocol):

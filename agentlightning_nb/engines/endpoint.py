@@ -6,7 +6,8 @@
 __all__ = ['MOVED', 'proxy_of', 'DetourAnswer', 'Detour', 'request_head', 'Endpoint']
 
 # %% ../../nbs/engines/endpoint.ipynb #02a2a5ed
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment
@@ -31,6 +32,7 @@ class DetourAnswer:
 
     def __init__(self, response: Any, errors: type[Exception]):
         self.response, self.errors, self.status = response, errors, response.status
+        self.room: asyncio.Future | None = None
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
     async def part(self) -> bytes:
@@ -39,6 +41,18 @@ class DetourAnswer:
             return await self.response.content.readany()
         except self.errors as e:
             raise Hung(f"{type(e).__name__}: {e}") from e
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        "Give the rest of the body to `take` as it comes. Where that says False, nothing more is read until `resume`."
+        while part := await self.part():
+            if not take(part):
+                self.room = asyncio.get_running_loop().create_future()
+                await self.room
+
+    def resume(self) -> None:
+        "Read on."
+        if self.room is not None and not self.room.done():
+            self.room.set_result(None)
 
     def release(self) -> None:
         "Done with it."

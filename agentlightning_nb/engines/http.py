@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import SplitResult
 
@@ -29,6 +29,12 @@ class Answer(Protocol):
 
     async def part(self) -> bytes:
         "What has come of the body since the last part; empty when it is over."
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        "Give the rest of the body to `take` as it comes. Where that says False, nothing more is read until `resume`."
+
+    def resume(self) -> None:
+        "Read on."
 
     def release(self) -> None:
         "Done with it: the connection is kept when the answer is over, and cut otherwise."
@@ -73,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._unread, self._paused, self.heard = 0, False, 0.0
         self._waiter: asyncio.Future | None = None
+        self._take: Callable[[bytes], bool] | None = None
 
     async def ask(self, request: bytes, timeout_s: float) -> "Connection":
         "Send a request, and wait for the head of its answer. `timeout_s` bounds each silence: before the first byte, and between any two."
@@ -94,12 +101,47 @@ class Connection(asyncio.Protocol):
         "What has come of the body since the last part; empty when it is over."
         while not self._parts and not self.over:
             await self._news()
-        part = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts, self._unread = [], 0
+        part = self._came()
+        self.resume()
+        return part
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        "Give the rest of the body to `take` in the callback in which it comes. Where that says False, nothing more is read until `resume`."
+        self._take = take
+        try:
+            self._give()
+            while not self.over:
+                await self._news()
+            if self.error is not None:
+                raise self.error
+        finally:
+            self._take = None
+
+    def resume(self) -> None:
+        "Read on."
         if self._paused and not self.lost:
             self._paused, self.heard = False, self._loop.time()
             self.transport.resume_reading()
+
+    def _came(self) -> bytes:
+        part = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts, self._unread = [], 0
         return part
+
+    def _give(self) -> None:
+        if not self._parts:
+            return
+        try:
+            room = self._take(self._came())
+        except Exception as e:
+            return self._fail(e)
+        if not room:
+            self._pause()
+
+    def _pause(self) -> None:
+        if not self._paused and not self.lost:
+            self._paused = True
+            self.transport.pause_reading()
 
     async def _news(self) -> None:
         if self.error is not None:
@@ -155,7 +197,11 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as e:
             why = e.__cause__ or e.__context__ or e
             self._fail(why if isinstance(why, Hung) else Hung(f"what it says is no HTTP: {why}"))
-        self._wake()
+        if self._take is None:
+            return self._wake()
+        self._give()
+        if self.over or self.error is not None:
+            self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
@@ -182,9 +228,8 @@ class Connection(asyncio.Protocol):
         if part:
             self._parts.append(part)
             self._unread += len(part)
-            if self._unread > UNREAD and not self._paused:
-                self._paused = True
-                self.transport.pause_reading()
+            if self._unread > UNREAD:
+                self._pause()
 
     def on_message_complete(self) -> None:
         if not self.began:  # 100 Continue and its like
