@@ -59,8 +59,8 @@ def grade(message: dict, expression: str | None) -> float:
     return float(len(calls) == 1 and calls[0]["function"]["arguments"] == json.dumps({"expression": expression}))
 
 
-def core_steps(model, tokenizer, steps: int) -> list[tuple[float, float, float]]:
-    "Seconds of each step: all of it, sampling, update."
+def core_steps(model, tokenizer, steps: int) -> list[tuple[float, float, float, float]]:
+    "Seconds of each step: all of it, sampling, update, and those of the processor."
 
     async def sample(engine, batch):
         ask = lambda row: engine.chat(  # noqa: E731
@@ -71,7 +71,7 @@ def core_steps(model, tokenizer, steps: int) -> list[tuple[float, float, float]]
     policy, times, data = Policy(model, tokenizer, optim=Optim(lr=RATE, muon=False)), [], rows()
     with TorchEngine(model, tokenizer) as engine:
         for step in range(steps):
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             batch = [row for row in data[step * TASKS : (step + 1) * TASKS] for _ in range(GROUP)]
             replies = asyncio.run(sample(engine, batch))
             sampled = time.perf_counter()
@@ -86,7 +86,7 @@ def core_steps(model, tokenizer, steps: int) -> list[tuple[float, float, float]]
             with engine.paused():
                 policy.update(trained)
             ended = time.perf_counter()
-            times.append((ended - started, sampled - started, ended - sampled))
+            times.append((ended - started, sampled - started, ended - sampled, time.process_time() - cpu))
     return times
 
 
@@ -122,20 +122,20 @@ def loop_steps(model, tokenizer, steps: int) -> list[float]:
     return [b - a for a, b in zip(ends, ends[1:], strict=False)]
 
 
-def trl_steps(model, tokenizer, steps: int) -> list[float]:
-    "Seconds of each step of TRL's trainer."
+def trl_steps(model, tokenizer, steps: int) -> list[tuple[float, float]]:
+    "Seconds of each step of TRL's trainer, and those of the processor."
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     class Clock(transformers.TrainerCallback):
         def __init__(self):
-            self.times, self.started = [], 0.0
+            self.times, self.started = [], (0.0, 0.0)
 
         def on_step_begin(self, *_, **__):
-            self.started = time.perf_counter()
+            self.started = time.perf_counter(), time.process_time()
 
         def on_step_end(self, *_, **__):
-            self.times.append(time.perf_counter() - self.started)
+            self.times.append((time.perf_counter() - self.started[0], time.process_time() - self.started[1]))
 
     def reward(completions, expression, **_):
         return [grade(parse_message(text), wanted) for text, wanted in zip(completions, expression, strict=True)]
@@ -196,16 +196,20 @@ def main() -> None:
         peer += trl_steps(deepcopy(model), tokenizer, args.steps)[2:]
         loop += loop_steps(deepcopy(model), tokenizer, args.steps)[1:]
         print(f"round {number + 1} of {args.rounds}", flush=True)
-    whole, sampling, update = zip(*core, strict=True)
+    whole, sampling, update, cpu = zip(*core, strict=True)
+    peer, peer_cpu = zip(*peer, strict=True)
     middle = statistics.median
     print(
         f"\ntorch {torch.__version__}, transformers {transformers.__version__}, trl {trl.__version__}, {platform.machine()}"
     )
     print(f"A step of {TASKS} x {GROUP} samples, ms: median (10-90 %), {len(peer)} steps each\n")
-    print("| way | ms a step | TRL takes |\n|---|---|---|")
-    print(f"| TRL GRPOTrainer | {milliseconds(peer)} | 1 |")
-    print(f"| ours, core | {milliseconds(whole)} | {middle(peer) / middle(whole):.1f} times as long |")
-    print(f"| ours, whole loop | {milliseconds(loop)} | {middle(peer) / middle(loop):.2f} times as long |")
+    print("| way | ms a step | TRL takes | ms of the processor | TRL uses |\n|---|---|---|---|---|")
+    print(f"| TRL GRPOTrainer | {milliseconds(peer)} | 1 | {milliseconds(peer_cpu)} | 1 |")
+    longer, more = middle(peer) / middle(whole), middle(peer_cpu) / middle(cpu)
+    print(
+        f"| ours, core | {milliseconds(whole)} | {longer:.1f} times as long | {milliseconds(cpu)} | {more:.1f} times as much |"
+    )
+    print(f"| ours, whole loop | {milliseconds(loop)} | {middle(peer) / middle(loop):.2f} times as long | | |")
     print(
         f"\nWhere it goes: sampling {milliseconds(sampling)}, rows and update {milliseconds(update)}, and in the whole loop"
     )
