@@ -138,7 +138,7 @@ def step_of(path):
 
 
 def test_a_killed_kernel_takes_everything_along_and_another_one_goes_on(tmp_path):
-    path, begun, tick = tmp_path / "run.db", [], threading.Event()
+    path, begun, left, tick = tmp_path / "run.db", [], {}, threading.Event()
     script = str(Path(__file__).with_name("verl_killed.py"))
 
     def kernel(*resume):
@@ -155,7 +155,8 @@ def test_a_killed_kernel_takes_everything_along_and_another_one_goes_on(tmp_path
         assert any("raylet" in said for said in below.values()) and any("VLLM::" in said for said in below.values())
         running.kill()
         running.wait(10)
-        until(lambda: not alive(below), 30)
+        until(lambda: all("Agent" in said for said in alive(below).values()), 30)
+        left.update(alive(below))  # Ray's own agents look for its dead head for a minute
 
     try:
         killed_after(1, kernel())
@@ -163,6 +164,7 @@ def test_a_killed_kernel_takes_everything_along_and_another_one_goes_on(tmp_path
             (run,) = store.query_runs()
         killed_after(3, kernel(run["run_id"]))
         assert kernel(run["run_id"]).wait(420) == 0, (tmp_path / "2.log").read_text()[-2000:]
+        until(lambda: not alive(left), 120)
     finally:
         for running in begun:
             running.kill()
