@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from agentlightning_nb.doctor import check_endpoint
+from agentlightning_nb.commands import make_parser
+from agentlightning_nb.doctor import check_endpoint, doctor
 from agentlightning_nb.litagent import rollout
 from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.store import LightningStore
@@ -207,6 +208,14 @@ class Endpoint(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def test_the_doctor_tries_each_of_several_endpoints():
+    told = doctor(endpoint=["http://127.0.0.1:9/v1", "http://127.0.0.1:10/v1"], smoke=False)
+    says = [f.says for f in told.found if f.check == "endpoint"]
+    assert len(says) == 2 and ":9/v1" in says[0] and ":10/v1" in says[1]
+    args = make_parser().parse_args(["doctor", "--endpoint", "http://a/v1", "http://b/v1"])
+    assert args.endpoint == ["http://a/v1", "http://b/v1"]
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -125,5 +125,6 @@ class VLLM:
 def gpus_here(environment: Mapping[str, str]) -> list[str]:
     "The GPUs that processes with this environment over the kernel's may use."
     named = environment.get("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES"))
-    count = torch.cuda.device_count()
-    return [str(i) for i in range(count)] if named is None or not count else [d for d in named.split(",") if d.strip()]
+    if named is None:
+        return [str(i) for i in range(torch.cuda.device_count())]
+    return [device.strip() for device in named.split(",") if device.strip() not in ("", "-1")]
