@@ -142,7 +142,7 @@ def test_a_killed_kernel_takes_everything_along_and_another_one_goes_on(tmp_path
     script = str(Path(__file__).with_name("verl_killed.py"))
 
     def kernel(*resume):
-        command = [sys.executable, script, str(path), "6", *resume]
+        command = [sys.executable, script, str(path), "4", *resume]
         with open(tmp_path / f"{len(begun)}.log", "w") as out:
             begun.append(subprocess.Popen(command, stdout=out, stderr=out))
         return begun[-1]
@@ -155,29 +155,28 @@ def test_a_killed_kernel_takes_everything_along_and_another_one_goes_on(tmp_path
         assert any("raylet" in said for said in below.values()) and any("VLLM::" in said for said in below.values())
         running.kill()
         running.wait(10)
-        until(lambda: all("Agent" in said for said in alive(below).values()), 30)
+        until(lambda: all("Agent" in said for said in alive(below).values()), 60)
         left.update(alive(below))  # Ray's own agents look for its dead head for a minute
 
     try:
         killed_after(1, kernel())
         with LightningStore(path) as store:
             (run,) = store.query_runs()
-        killed_after(3, kernel(run["run_id"]))
-        assert kernel(run["run_id"]).wait(420) == 0, (tmp_path / "2.log").read_text()[-2000:]
+        assert kernel(run["run_id"]).wait(420) == 0, (tmp_path / "1.log").read_text()[-2000:]
         until(lambda: not alive(left), 120)
     finally:
         for running in begun:
             running.kill()
     with LightningStore(path) as store:
         (run,) = store.query_runs()
-        assert run["status"] == "succeeded" and run["state"]["step"] == 6
+        assert run["status"] == "succeeded" and run["state"]["algorithm"]["step"] == 4
         steps = [m["step"] for m in store.query_metrics(run["run_id"]) if m["name"] == "reward"]
-        assert sorted(set(steps)) == list(range(6))
+        assert sorted(set(steps)) == list(range(4))
         version, notes = run["state"]["resources_id"], []
         while version:
             update = store.get_resources_by_id(version)
             notes.append(update.note)
             version = (update.parents or [None])[0]
-    assert notes[0] == "verl step 6" and notes[-1] == "initial"
-    for step in range(1, 7):
+    assert notes[0] == "verl step 4" and notes[-1] == "initial"
+    for step in range(1, 5):
         assert f"verl step {step}" in notes
