@@ -208,7 +208,14 @@ class TestForReal:
         monkeypatch.setattr(engine, "close", lambda: None)  # the trainer closes what it was given
         opened = SimpleNamespace(open=lambda model, *_, **__: engine.push(model, None) or engine)
         with Trainer(n_workers=8) as trainer:
-            made = GRPO(sharp_model(seed=3), TOKENIZER, n=4, batch_size=2, max_steps=4, engine=opened, staleness=1)
+            options = {
+                "n": 4,
+                "batch_size": 2,
+                "max_steps": 4,
+                "staleness": 1,
+                "truncated": "train",
+            }  # most answers are
+            made = GRPO(sharp_model(seed=3), TOKENIZER, engine=opened, **options)
             run = trainer.fit(talker, algorithm=made, tasks=["What is 1 + 2?", "3 + 4 = ?"], progress=False)
         assert run.status == "succeeded" and run.step == 4 and 0 <= run.latest["staleness"] <= 1
         assert engine.version == run.version and engine.check(made.model) <= 1e-5

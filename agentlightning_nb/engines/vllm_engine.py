@@ -12,11 +12,9 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +25,7 @@ from .chunks import data_of
 from .process import ServerProcess
 from .prompts import prefix_problem
 from agentlightning_nb.engines.pushed import (
+    folder_for,
     greatest_difference,
     own_logprobs,
     probe_ids,
@@ -73,12 +72,12 @@ class VLLMEngine(Answering):
         self.dtype = options.dtype or str(model.dtype).removeprefix("torch.")
         self.tolerance = options.tolerance or (1e-5 if self.dtype == "float32" else 0.05)
         self._probe = probe_ids(min(self.vocabulary, len(tokenizer)), self.context)
-        self.folder = Path(tempfile.mkdtemp(prefix="agentlightning-vllm-"))
+        self.folder = folder_for(sum(w.numel() * w.element_size() for w in model.parameters()))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.replicas = Replicas(self._made(), self._bring)
         self._valve, self._lock, self._open = Valve(), threading.RLock(), False
         self._stamp = secrets.token_hex(4)  # adapters of other kernels may be at servers elsewhere
-        write_checkpoint(model, tokenizer, self.folder, adapters=self.rank is None)
+        write_checkpoint(model, tokenizer, self.folder, adapters=self.rank is None, dtype=self.dtype)
         self._write(model)
         if problem := prefix_problem(tokenizer):
             log.warning(problem)
@@ -169,7 +168,7 @@ class VLLMEngine(Answering):
         "Put the weights where servers load them, and keep what the model says of the probe."
         self._truth, self.pushes = own_logprobs(model, self._probe), self.pushes + 1
         if self.rank is None:
-            return write_weights(model, self.folder)
+            return write_weights(model, self.folder, dtype=self.dtype)
         for before in self.folder.glob("adapter-*"):
             shutil.rmtree(before, ignore_errors=True)
         self._adapter = f"adapter-{self._stamp}-{self.pushes}"
