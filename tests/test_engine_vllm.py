@@ -271,6 +271,31 @@ class TestSeveral:
             engine.push(sharp_model(seed=2), "rs-20")
             assert engine.check(sharp_model(seed=2)) <= 1e-5
 
+    def test_a_run_goes_on_while_one_of_two_replicas_is_killed(self):
+        opened, rollouts = [], []
+
+        @rollout
+        async def talker_with_a_knife(task, llm):
+            rollouts.append(task.task_id)
+            if len(rollouts) == 20:  # in the third step
+                kill_server_of(opened[0].replicas.each[0])
+            return await talker.training_rollout(task, "", {"llm": llm})
+
+        def open_two(model, tokenizer, **more):
+            opened.append(VLLM(replicas=2, arguments=ARGUMENTS, environment=ENVIRONMENT).open(model, tokenizer, **more))
+            return opened[0]
+
+        how = {"n": 4, "batch_size": 2, "max_steps": 8, "truncated": "train"}
+        with Trainer(n_workers=8) as trainer:
+            made = GRPO(sharp_model(seed=3), TOKENIZER, engine=SimpleNamespace(open=open_two), **how)
+            asked = ["What is 1 + 2?", "3 + 4 = ?"]
+            run = trainer.fit(talker_with_a_knife, algorithm=made, tasks=asked, progress=False)
+            failed = [m["value"] for m in trainer.store.query_metrics(run.run_id, name="failed")]
+            gaps = [m["value"] for m in trainer.store.query_metrics(run.run_id, name="logprob_gap")]
+            assert (run.status, run.step, failed) == ("succeeded", 8, [0.0] * 8)
+            assert len(gaps) == 8 and max(gaps) < 1e-4 and opened[0].restarts == 1
+            assert opened[0].check(made.model) <= 1e-5
+
     def test_an_adapter_is_pushed_by_itself(self):
         peft = pytest.importorskip("peft")
         model = peft.get_peft_model(sharp_model(), peft.LoraConfig(r=8, target_modules="all-linear"))
