@@ -83,12 +83,12 @@ def page(
         raise BadRequestError(f"limit is {limit} and offset {offset}; limit is -1 (all) or more, offset 0 or more.")
     condition = f" WHERE {where.sql}" if where.sql else ""
     order = f"{columns[sort_by]} {sort_order}, {default}" if sort_by else f"{default} {sort_order}"
-    rows = conn.execute(
-        f"{select}{condition} ORDER BY {order} LIMIT ? OFFSET ?", (*where.arguments, limit, offset)
-    ).fetchall()
-    if limit == -1 and offset == 0:
+    ordered = f"{select}{condition} ORDER BY {order}"
+    if limit == -1 and offset == 0:  # SQLite sorts faster when it need not think of a limit
+        rows = conn.execute(ordered, where.arguments).fetchall()
         total = len(rows)
     else:
+        rows = conn.execute(f"{ordered} LIMIT ? OFFSET ?", (*where.arguments, limit, offset)).fetchall()
         source = select[select.rindex(" FROM ") :]
         (total,) = conn.execute(f"SELECT count(*){source}{condition}", where.arguments).fetchone()
     return PaginatedResult(items=[make(row) for row in rows], limit=limit, offset=offset, total=total)

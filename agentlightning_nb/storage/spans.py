@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['RECEIVED', 'AS_SENT', 'TOKENS', 'SPAN_COLUMNS', 'TOLD_ANEW', 'RETRIES', 'INSERT_SPAN', 'SELECT_SPAN', 'NEUTRAL',
-           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs', 'token_blobs',
-           'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled', 'settle_values', 'span_of', 'span_text',
-           'triplet_of', 'span_reward', 'check_rewards']
+           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'SHORT', 'known_rest_text', 'REWARD_SPANS', 'pack', 'unpack',
+           'unpack_logprobs', 'token_blobs', 'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled',
+           'settle_values', 'span_of', 'rest_text', 'token_texts', 'span_text', 'triplet_of', 'span_reward',
+           'check_rewards']
 
 # %% ../../nbs/storage/spans.ipynb #0ccf5b01
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ..conventions.waiting import at_last
@@ -188,17 +190,35 @@ EMPTY = Span(rollout_id="", attempt_id="", name="").model_dump(
 EMPTY_TEXT = to_json(EMPTY)
 
 
+SHORT = 1000  # letters of a rest that is worth remembering: an emitter's, which all its spans have
+
+
+def rest_text(rest: str) -> str:
+    "The rest of a span with what is not in it, as JSON text."
+    return to_json(EMPTY | from_json(rest))
+
+
+known_rest_text = lru_cache(maxsize=256)(rest_text)
+
+
+def token_texts(prompt: bytes | None, response: bytes | None, logprobs: bytes | None) -> list[str]:
+    "The attributes that are kept as blobs, as JSON text."
+    if prompt is response is logprobs is None:
+        return []
+    ids = zip(TOKENS[:2], (prompt, response), strict=True)
+    told = [f'"{name}":{to_json(unpack("i", blob))}' for name, blob in ids if blob is not None]
+    if logprobs is not None:
+        told.append(f'"{TOKENS[2]}":{to_json(unpack_logprobs(logprobs, response))}')
+    return told
+
+
 def span_text(row: Sequence[Any]) -> str:
     "The span of a row of `SELECT_SPAN` as JSON text, the same as that of `span_of`, without a record on the way."
     row = settled(row)
-    attributes, more = row[11], []
-    rest = EMPTY_TEXT if row[12] is None else to_json(EMPTY | from_json(row[12]))
-    for name, blob in zip(TOKENS[:2], row[13:15], strict=True):
-        if blob is not None:
-            more.append(f'"{name}":{to_json(unpack("i", blob))}')
-    if row[15] is not None:
-        more.append(f'"{TOKENS[2]}":{to_json(unpack_logprobs(row[15], row[14]))}')
-    if more:
+    attributes, rest = row[11], EMPTY_TEXT
+    if row[12] is not None:
+        rest = known_rest_text(row[12]) if len(row[12]) < SHORT else rest_text(row[12])
+    if more := token_texts(*row[13:16]):
         attributes = f"{attributes[:-1]}{',' * (attributes != '{}')}{','.join(more)}}}"
     head = to_json(
         {
