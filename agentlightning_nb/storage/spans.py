@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECEIVED', 'AS_SENT', 'TOKENS', 'SPAN_COLUMNS', 'TOLD_ANEW', 'RETRIES', 'INSERT_SPAN', 'SELECT_SPAN', 'NEUTRAL',
-           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'SHORT', 'known_rest_text', 'REWARD_SPANS', 'pack', 'unpack',
-           'unpack_logprobs', 'token_blobs', 'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled',
-           'settle_values', 'span_of', 'rest_text', 'token_texts', 'span_text', 'triplet_of', 'span_reward',
-           'check_rewards']
+           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'SHORT', 'rest_text', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs',
+           'token_blobs', 'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled', 'settle_values', 'span_of',
+           'span_text', 'triplet_of', 'span_reward', 'check_rewards']
 
 # %% ../../nbs/storage/spans.ipynb #0ccf5b01
 import sys
@@ -191,34 +190,22 @@ EMPTY_TEXT = to_json(EMPTY)
 
 
 SHORT = 1000  # letters of a rest that is worth remembering: an emitter's, which all its spans have
-
-
-def rest_text(rest: str) -> str:
-    "The rest of a span with what is not in it, as JSON text."
-    return to_json(EMPTY | from_json(rest))
-
-
-known_rest_text = lru_cache(maxsize=256)(rest_text)
-
-
-def token_texts(prompt: bytes | None, response: bytes | None, logprobs: bytes | None) -> list[str]:
-    "The attributes that are kept as blobs, as JSON text."
-    if prompt is response is logprobs is None:
-        return []
-    ids = zip(TOKENS[:2], (prompt, response), strict=True)
-    told = [f'"{name}":{to_json(unpack("i", blob))}' for name, blob in ids if blob is not None]
-    if logprobs is not None:
-        told.append(f'"{TOKENS[2]}":{to_json(unpack_logprobs(logprobs, response))}')
-    return told
+rest_text = lru_cache(maxsize=256)(lambda rest: to_json(EMPTY | from_json(rest)))  # with what is not in it
 
 
 def span_text(row: Sequence[Any]) -> str:
     "The span of a row of `SELECT_SPAN` as JSON text, the same as that of `span_of`, without a record on the way."
     row = settled(row)
-    attributes, rest = row[11], EMPTY_TEXT
+    attributes, rest, more = row[11], EMPTY_TEXT, []
     if row[12] is not None:
-        rest = known_rest_text(row[12]) if len(row[12]) < SHORT else rest_text(row[12])
-    if more := token_texts(*row[13:16]):
+        rest = rest_text(row[12]) if len(row[12]) < SHORT else rest_text.__wrapped__(row[12])
+    if row[13] is not None:
+        more.append(f'"{TOKENS[0]}":{to_json(unpack("i", row[13]))}')
+    if row[14] is not None:
+        more.append(f'"{TOKENS[1]}":{to_json(unpack("i", row[14]))}')
+    if row[15] is not None:
+        more.append(f'"{TOKENS[2]}":{to_json(unpack_logprobs(row[15], row[14]))}')
+    if more:
         attributes = f"{attributes[:-1]}{',' * (attributes != '{}')}{','.join(more)}}}"
     head = to_json(
         {
