@@ -194,6 +194,25 @@ def test_nothing_computed_with_old_weights_is_reused(model):
     assert second.logprobs == pytest.approx(logprobs_by_the_model(mine, second), abs=2e-5)
 
 
+def test_what_prompts_begin_with_is_read_once_until_weights_change(model):
+    system = {"role": "system", "content": "You answer in one word. " * 4}
+    asked = [[system, {"role": "user", "content": f"What is {i} + 3?"}] for i in range(4)]
+    mine = deepcopy(model)
+
+    async def all_of(engine):
+        together = await asyncio.gather(*(engine.chat(ASKED | {"messages": m}) for m in asked[:3]))
+        return [*together, await engine.chat(ASKED | {"messages": asked[3]})]
+
+    with TorchEngine(mine, TOKENIZER, gather_s=0.2) as engine:
+        for saved in (1, 2):
+            for reply in run(all_of(engine)):
+                assert reply.logprobs == pytest.approx(logprobs_by_the_model(mine, reply), abs=5e-5)
+            assert engine.sampler._decoder.saved >= 3 * saved * 16  # the first of each round reads it
+            with engine.paused(), torch.no_grad():
+                for p in mine.parameters():
+                    p *= 0.7
+
+
 def test_agents_that_take_turns_in_one_session_each_keep_their_ids(engine):
     others = {"role": "user", "content": "Write a poem about tea."}
     one = ask(engine, session="s")

@@ -87,6 +87,9 @@ class Batch:
             index, self.living = self.living, None
             self._take(index)
 
+    def renew(self) -> None:
+        "The weights are others now: forget what was computed for prompts that are still to come."
+
     def row(self, i: int) -> Any:
         "What has been computed of a row, to be given back to `add`."
         return self._row(i if self.living is None else int(self.living[i]))

@@ -155,6 +155,8 @@ class Sampler:
                 yield
                 self.kept.clear()
                 self.model.eval()
+                if self._decoder is not None:
+                    self._decoder.renew()
         finally:
             with self._changed:
                 self._holding -= drain
