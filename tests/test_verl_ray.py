@@ -93,7 +93,13 @@ def head(tmp_path, monkeypatch):
     command += ["--node-ip-address=127.0.0.1", "--num-cpus=8", "--num-gpus=1", "--object-store-memory=200000000"]
     command += ["--include-dashboard=false", "--disable-usage-stats"]
     with open(tmp_path / "head.log", "w") as log:
-        begun = subprocess.Popen(command, env=os.environ | PATIENCE, stdout=log, stderr=log, start_new_session=True)
+        begun = subprocess.Popen(
+            command,
+            env=os.environ | PATIENCE | {"RAY_AUTH_MODE": "disabled"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         until(lambda: "Ray runtime started" in (tmp_path / "head.log").read_text() or begun.poll() is not None, 180)
         assert begun.poll() is None, (tmp_path / "head.log").read_text()
