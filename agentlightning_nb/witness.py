@@ -43,6 +43,8 @@ def look():
 
 first = table()
 known.update({pid: first[pid][1] for pid in map(int, sys.argv[3:]) if pid in first})
+look()
+os.write(1, b".")
 while os.getppid() == kernel and not select.select([sys.stdin], [], [], 2.0)[0]:
     look()
 until = time.monotonic() + grace_s
@@ -71,7 +73,10 @@ class Witness:
         command = [sys.executable, "-c", WITNESS, str(os.getpid()), str(grace_s), *map(str, pids)]
         self._process = None
         if sys.platform == "linux":
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            self._process = subprocess.Popen(command, **pipes, start_new_session=True)
+            self._process.stdout.read(1)  # it knows who is there
+            self._process.stdout.close()
             weakref.finalize(self, _dismiss, self._process)
 
     def end(self) -> None:

@@ -21,10 +21,13 @@ subprocess.Popen([sys.executable, "-c", actor], pass_fds=[told])
 time.sleep(99)
 """
 KERNEL = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 from agentlightning_nb.witness import Witness
 raylet = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]], start_new_session=True)
+while not os.path.exists(sys.argv[2]) or len(open(sys.argv[2]).read().split()) < 3:
+    time.sleep(0.02)
 witness = Witness([raylet.pid], grace_s=0.5)
+open(sys.argv[2] + ".seen", "w").close()
 time.sleep(99)
 """
 WITH_RAY = """
@@ -80,7 +83,7 @@ def test_one_that_has_lost_its_parents_is_ended_after_the_kernel(tmp_path):
     with subprocess.Popen([sys.executable, "-c", KERNEL, RAYLET, str(path)]) as kernel, ending(kernel, pids):
         pids += pids_in(path, 3)
         raylet, actor, worker = pids
-        time.sleep(2.5)  # the witness looks every two seconds
+        until((tmp_path / "pids.seen").exists)
         for pid in (kernel.pid, raylet, actor):
             os.kill(pid, signal.SIGKILL)
         kernel.wait()
@@ -98,7 +101,7 @@ def test_what_a_ray_actor_has_started_ends_with_a_killed_kernel(tmp_path):
         ending(kernel, pids),
     ):
         pids += pids_in(path, 3, 200)
-        time.sleep(2.5)
+        time.sleep(2.5)  # the witness looks every two seconds, and when the kernel ends
         kernel.kill()
         kernel.wait()
         until(lambda: not any(map(is_alive, pids)), 60)

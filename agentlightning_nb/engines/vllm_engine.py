@@ -24,15 +24,8 @@ from .answering import Answering
 from .chunks import data_of
 from .process import ServerProcess
 from .prompts import prefix_problem
-from agentlightning_nb.engines.pushed import (
-    folder_for,
-    greatest_difference,
-    own_logprobs,
-    probe_ids,
-    served_rank,
-    write_checkpoint,
-    write_weights,
-)
+from .pushed import greatest_difference, own_logprobs, probe_ids, served_rank
+from .pushed import folder_for, write_checkpoint, write_weights
 from .replicas import Replica, Replicas
 from .requests import Request
 from .torch import context_of, endings_of
