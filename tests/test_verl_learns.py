@@ -100,8 +100,14 @@ def test_what_is_killed_in_the_middle_of_a_step_is_named(tmp_path, monkeypatch, 
         return await sample(self, *args)
 
     def updated(self, groups):
-        if when == "update" and self.step == 2 and not killed:
-            killed.append(threading.Timer(0.3, lambda: os.kill(pid_of(what), signal.SIGKILL)).start())
+        update_actor = self.trainer._update_actor
+
+        def dying(*args, **kwargs):
+            if when == "update" and self.step == 2 and not killed:
+                killed.append(os.kill(pid_of(what), signal.SIGKILL))
+            return update_actor(*args, **kwargs)
+
+        monkeypatch.setattr(self.trainer, "_update_actor", dying)
         return update(self, groups)
 
     monkeypatch.setattr(Session, "sample", sampled)
