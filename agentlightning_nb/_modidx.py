@@ -3778,6 +3778,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'agentlightning_nb/storage/spans.py'),
                                                  'agentlightning_nb.storage.spans.pack': ( 'storage/spans.html#pack',
                                                                                            'agentlightning_nb/storage/spans.py'),
+                                                 'agentlightning_nb.storage.spans.rest_text': ( 'storage/spans.html#rest_text',
+                                                                                                'agentlightning_nb/storage/spans.py'),
                                                  'agentlightning_nb.storage.spans.settle_values': ( 'storage/spans.html#settle_values',
                                                                                                     'agentlightning_nb/storage/spans.py'),
                                                  'agentlightning_nb.storage.spans.settled': ( 'storage/spans.html#settled',

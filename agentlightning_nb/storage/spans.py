@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECEIVED', 'AS_SENT', 'TOKENS', 'SPAN_COLUMNS', 'TOLD_ANEW', 'RETRIES', 'INSERT_SPAN', 'SELECT_SPAN', 'NEUTRAL',
-           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'SHORT', 'rest_text', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs',
-           'token_blobs', 'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled', 'settle_values', 'span_of',
+           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'SHORT', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs', 'token_blobs',
+           'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled', 'settle_values', 'span_of', 'rest_text',
            'span_text', 'triplet_of', 'span_reward', 'check_rewards']
 
 # %% ../../nbs/storage/spans.ipynb #0ccf5b01
@@ -190,7 +190,14 @@ EMPTY_TEXT = to_json(EMPTY)
 
 
 SHORT = 1000  # letters of a rest that is worth remembering: an emitter's, which all its spans have
-rest_text = lru_cache(maxsize=256)(lambda rest: to_json(EMPTY | from_json(rest)))  # with what is not in it
+
+
+def rest_text(rest: str) -> str:
+    "What a row says of a span besides, as JSON text, with the defaults of what it does not say."
+    return to_json(EMPTY | from_json(rest))
+
+
+_known_text = lru_cache(maxsize=256)(rest_text)
 
 
 def span_text(row: Sequence[Any]) -> str:
@@ -198,7 +205,7 @@ def span_text(row: Sequence[Any]) -> str:
     row = settled(row)
     attributes, rest, more = row[11], EMPTY_TEXT, []
     if row[12] is not None:
-        rest = rest_text(row[12]) if len(row[12]) < SHORT else rest_text.__wrapped__(row[12])
+        rest = _known_text(row[12]) if len(row[12]) < SHORT else rest_text(row[12])
     if row[13] is not None:
         more.append(f'"{TOKENS[0]}":{to_json(unpack("i", row[13]))}')
     if row[14] is not None:
