@@ -113,7 +113,7 @@ def test_what_is_killed_in_the_middle_of_a_step_is_named(tmp_path, monkeypatch, 
     monkeypatch.setattr(Session, "sample", sampled)
     monkeypatch.setattr(Session, "_update", updated)
     algorithm = VERL(
-        lr=1e-3, n=3, batch_size=2, max_steps=3, max_tokens=16, eval_every=2, step_timeout_s=120, **options()
+        lr=1e-3, n=6, batch_size=4, max_steps=3, max_tokens=16, eval_every=2, step_timeout_s=120, **options()
     )
     with Trainer(n_workers=6, store=tmp_path / "run.db") as trainer:
         run = trainer.start(asks_once, algorithm=algorithm, tasks=TASKS)
