@@ -35,6 +35,7 @@ FOREIGN = """
     AGENTLIGHTNING_VLLM_PYTHON actor_rollout_ref gpu_memory_utilization max_actor_ckpt_to_keep pytest llms txt sqlite3
     Request Id load_ext solve input_messages n_runners train_dataset val_dataset initial_resources dashboard
     branch_factor beam_rounds gradient_batch_size val_batch_size PYTHON nice MLFLOW_TRACKING_URI TRACKIO_DIR
+    ActorDiedError EngineDeadError
 """
 OTHERS = {"AgentResource"}  # takes any field
 ELSEWHERE = ("/tmp/", "/proc", "~/", "NAME.files/", "run.db", "run.files")  # paths that are no files of ours

@@ -682,13 +682,13 @@ def test_a_ray_actor_that_hangs_is_replaced(ray, server):
 def test_an_agent_travels_with_the_modules_beside_the_notebook(tmp_path, monkeypatch):
     from agentlightning_nb.workers.supervised import own_modules, pack_agent
 
-    (tmp_path / "my_tools.py").write_text("def twice(x):\n    return 2 * x\n")
-    (tmp_path / "my_agents.py").write_text(
-        "import my_tools\nfrom agentlightning_nb.litagent import LitAgent\n\n\nclass Doubles(LitAgent):\n"
-        "    def training_rollout(self, task, rollout_id, resources):\n        return my_tools.twice(task)\n"
+    (tmp_path / "their_tools.py").write_text("def twice(x):\n    return 2 * x\n")
+    (tmp_path / "their_agents.py").write_text(
+        "import their_tools\nfrom agentlightning_nb.litagent import LitAgent\n\n\nclass Doubles(LitAgent):\n"
+        "    def training_rollout(self, task, rollout_id, resources):\n        return their_tools.twice(task)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    made = importlib.import_module("my_agents").Doubles()
+    made = importlib.import_module("their_agents").Doubles()
     there = (
         "import sys, cloudpickle; agent = cloudpickle.load(sys.stdin.buffer); print(agent.training_rollout(21, '', {}))"
     )
@@ -697,12 +697,12 @@ def test_an_agent_travels_with_the_modules_beside_the_notebook(tmp_path, monkeyp
         return subprocess.run([sys.executable, "-c", there], input=packed, capture_output=True, timeout=60, cwd="/")
 
     try:
-        assert b"No module named 'my_agents'" in elsewhere(pack_agent(made)).stderr
+        assert b"No module named 'their_agents'" in elsewhere(pack_agent(made)).stderr
         assert elsewhere(pack_agent(made, own_modules())).stdout.strip() == b"42"
         names = {module.__name__ for module in own_modules()}
-        assert {"my_tools", "my_agents"} <= names and not names & {"json", "pytest", "cloudpickle"}
+        assert {"their_tools", "their_agents"} <= names and not names & {"json", "pytest", "cloudpickle"}
     finally:
-        for name in ("my_tools", "my_agents"):
+        for name in ("their_tools", "their_agents"):
             sys.modules.pop(name, None)
 
 
