@@ -50,7 +50,9 @@ def within(
     except LightningError:
         raise
     except BaseException as e:
-        raise RunError(f"verl: {what} failed: {last_line(e)} With resume= it goes on from its last checkpoint, if there is one.") from e
+        raise RunError(
+            f"verl: {what} failed: {last_line(e)} With resume= it goes on from its last checkpoint, if there is one."
+        ) from e
 
 
 def last_line(error: BaseException) -> str:
