@@ -10,7 +10,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types conventions background migrations asgi logs metrics express lane witness",
+    "errors types conventions ports background migrations asgi logs metrics express lane witness",
     "storage events",
     "adapters cluster verbs remote",
     "datasets rescoring",
@@ -26,7 +26,14 @@ ROWS = [
     "cli",
 ]
 ROW = {room: i for i, rooms in enumerate(ROWS) for room in rooms.split()}
-BESIDE = {("types", "errors"), ("background", "errors"), ("migrations", "errors"), ("asgi", "errors")}
+BESIDE = {
+    ("types", "errors"),
+    ("ports", "errors"),
+    ("background", "ports"),
+    ("background", "errors"),
+    ("migrations", "errors"),
+    ("asgi", "errors"),
+}
 BESIDE |= {("logs", "asgi"), ("background", "asgi"), ("express", "asgi"), ("express", "errors")}
 BESIDE |= {("lane", "asgi"), ("lane", "errors"), ("lane", "express"), ("lane", "logs"), ("background", "lane")}
 BESIDE |= {

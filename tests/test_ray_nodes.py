@@ -4,6 +4,7 @@ import importlib.util
 import threading
 
 import pytest
+from waiting import until
 
 from agentlightning_nb.errors import BadRequestError
 from agentlightning_nb.litagent import LitAgent
@@ -35,16 +36,6 @@ def nodes(monkeypatch):
     yield cluster, ends
     ray.shutdown()
     cluster.shutdown()
-
-
-def until(looked, timeout_s=120.0):
-    "What is looked for, once it is there."
-    tick = threading.Event()
-    for _ in range(int(timeout_s / 0.1)):
-        if found := looked():
-            return found
-        tick.wait(0.1)
-    raise AssertionError("It did not come.")
 
 
 def slow(takes_s):

@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import openai
 import pytest
 from verl_agents import TASKS, alive, asks_twice, assert_same_trajectories, descendants, keeping, options
+from waiting import until
 
 from agentlightning_nb.algorithms.verl import VERL
 from agentlightning_nb.litagent import rollout
@@ -27,16 +27,6 @@ pytestmark = [
     ),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux"),
 ]
-
-
-def until(looked, timeout_s=60.0):
-    "What is looked for, once it is there."
-    tick = threading.Event()
-    for _ in range(int(timeout_s / 0.1)):
-        if found := looked():
-            return found
-        tick.wait(0.1)
-    raise AssertionError("It did not come.")
 
 
 def two_steps(tmp_path, monkeypatch, then=lambda trainer: None, **more):
