@@ -12,18 +12,17 @@ from concurrent.futures import Future
 from typing import Any
 
 from fastapi import Request, Response
-from pydantic_core import to_json
 
 from ..asgi import gone
 from ..errors import NotFoundError
 from ..lane import Ask, Tell
 from ..storage.mailbox import Awaited, Letter, Mailbox
 from ..storage.queries import SpanQuery
+from ..storage.rows import record_json
 from ..store import LightningStore
 from agentlightning_nb.types import (
     PaginatedResult,
     ResourcesUpdate,
-    plain,
     resource_to_json,
 )
 
@@ -47,7 +46,7 @@ def wire(value: Any) -> Any:
 
 def json_of(value: Any) -> bytes:
     "The value as JSON; NaN and infinities as null."
-    return to_json(wire(value), inf_nan_mode="null", fallback=plain)
+    return record_json(wire(value))
 
 
 def answer(value: Any, status: int = 200) -> Response:

@@ -13,7 +13,8 @@ from fastapi import FastAPI, Request, Response
 
 from ..errors import BadRequestError
 from ..types import WorkerStatus
-from .asking import RESOURCES, WORKERS, body_of, checked, fields_of, query_of, statuses
+from ..types.kinds import statuses
+from .asking import RESOURCES, WORKERS, body_of, checked, fields_of, query_of
 from .answering import Verbs, answer, found
 
 # %% ../../nbs/api/resources.ipynb #1fdfc59f
@@ -36,12 +37,12 @@ def add_resource_routes(app: FastAPI, verbs: Verbs) -> None:
         "The latest version, or null."
         return answer(await verbs("get_latest_resources"))
 
-    @app.get("/v1/agl/resources/{resources_id}")
+    @app.get("/v1/agl/resources/{resources_id:path}")
     async def version(resources_id: str) -> Response:
         "One version; 404 when there is none."
         return answer(found(await verbs("get_resources_by_id", resources_id), f"resources {resources_id}"))
 
-    @app.post("/v1/agl/resources/{resources_id}")
+    @app.post("/v1/agl/resources/{resources_id:path}")
     async def update(resources_id: str, request: Request) -> Response:
         "A new version under the same id; the one before stays in the file. An unknown id is created."
         return answer(await verbs("update_resources", resources_id, named(await body_of(request))))
@@ -58,12 +59,12 @@ def add_resource_routes(app: FastAPI, verbs: Verbs) -> None:
             await verbs("query_workers", **statuses(checked(await fields_of(request, *WORKERS)), WorkerStatus))
         )
 
-    @app.get("/v1/agl/workers/{worker_id}")
+    @app.get("/v1/agl/workers/{worker_id:path}")
     async def worker(worker_id: str) -> Response:
         "One worker, or null."
         return answer(found(await verbs("get_worker_by_id", worker_id), f"worker {worker_id}"))
 
-    @app.post("/v1/agl/workers/{worker_id}")
+    @app.post("/v1/agl/workers/{worker_id:path}")
     async def worker_alive(worker_id: str, request: Request) -> Response:
         "A sign of life of a worker, with `heartbeat_stats` of its own."
         return answer(await verbs("update_worker", worker_id, **await fields_of(request, "heartbeat_stats")))

@@ -13,7 +13,8 @@ from ..errors import BadRequestError
 from ..lane import Ask, Lane
 from ..storage.listing import ListQuery
 from ..types import RolloutStatus
-from .asking import PAGE, ROLLOUTS, checked, fields_in, fields_of, query_of, statuses
+from ..types.kinds import statuses
+from .asking import PAGE, ROLLOUTS, checked, fields_in, fields_of, query_of
 from .answering import Verbs, answer, found, json_of
 
 # %% ../../nbs/api/rollouts.ipynb #120bdc5a

@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request, Response
 
 from ..errors import BadRequestError
 from ..types import AgentLightningTask
-from .asking import body_of, checked, fields_of, one_of, query_of
+from .asking import body_of, checked, fields_of, query_of
+from ..types.kinds import one_of
 from .answering import Verbs, answer, found
 
 # %% ../../nbs/api/runs.ipynb #933dca4a

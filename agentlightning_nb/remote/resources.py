@@ -9,7 +9,7 @@ __all__ = ['ResourceCalls']
 import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 
 from ..errors import NotFoundError, ServerError
@@ -20,7 +20,8 @@ from agentlightning_nb.types import (
     ResourcesUpdate,
     Worker,
 )
-from .calls import Caller, update_of
+from ..types.kinds import texts
+from .calls import Caller, place, update_of
 
 # %% ../../nbs/remote/resources.ipynb #d2ec7920
 class ResourceCalls(Caller):
@@ -31,18 +32,18 @@ class ResourceCalls(Caller):
     ) -> ResourcesUpdate:
         "A new version of the named resources; it is the latest from now on."
         body = {name: resource_to_json(r) for name, r in as_resources(resources).items()}
-        query = urlencode({"parents": list(parents), "note": note}, doseq=True)
+        query = urlencode({"parents": texts("parents", parents), "note": note}, doseq=True)
         return update_of(self._post(f"/resources?{query}", body, repeat=False))
 
     def update_resources(self, resources_id: str, resources: Mapping[str, Any]) -> ResourcesUpdate:
         "A new version under the same id; the one before stays. An unknown id is created."
         body = {name: resource_to_json(r) for name, r in as_resources(resources).items()}
-        return update_of(self._post(f"/resources/{quote(resources_id)}", body, repeat=False))
+        return update_of(self._post(place("/resources/{resources_id}", resources_id=resources_id), body, repeat=False))
 
     def get_resources_by_id(self, resources_id: str) -> ResourcesUpdate | None:
         "The version with this id, or None."
         with contextlib.suppress(NotFoundError):
-            return update_of(self._get(f"/resources/{quote(resources_id)}"))
+            return update_of(self._get(place("/resources/{resources_id}", resources_id=resources_id)))
 
     def get_latest_resources(self) -> ResourcesUpdate | None:
         "The version added last, or None."
@@ -67,12 +68,14 @@ class ResourceCalls(Caller):
 
     def update_worker(self, worker_id: str, heartbeat_stats: Mapping[str, Any] | None = None) -> Worker:
         "A worker's heartbeat, which counts for every attempt it holds."
-        return Worker.model_validate(self._post(f"/workers/{quote(worker_id)}", {"heartbeat_stats": heartbeat_stats}))
+        return Worker.model_validate(
+            self._post(place("/workers/{worker_id}", worker_id=worker_id), {"heartbeat_stats": heartbeat_stats})
+        )
 
     def get_worker_by_id(self, worker_id: str) -> Worker | None:
         "The worker, or None."
         with contextlib.suppress(NotFoundError):
-            found = self._get(f"/workers/{quote(worker_id)}")
+            found = self._get(place("/workers/{worker_id}", worker_id=worker_id))
             return None if found is None else Worker.model_validate(found)
 
     def query_workers(
@@ -87,7 +90,7 @@ class ResourceCalls(Caller):
         offset: int = 0,
     ) -> PaginatedResult:
         "Workers, in the order in which they were first seen."
-        statuses = None if status_in is None else list(status_in)
+        statuses = None if status_in is None else texts("status_in", status_in)
         return self._page(
             "/workers/search",
             Worker.model_validate,

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 
 from ..errors import NotFoundError, ServerError
@@ -26,7 +25,9 @@ from agentlightning_nb.types import (
     Rollout,
     Span,
 )
-from .calls import UNSET, Caller, given, rollout_of
+from ..types.kinds import seconds, several, texts
+from ..types.values import UNSET
+from .calls import Caller, given, place, rollout_of
 
 # %% ../../nbs/remote/rollouts.ipynb #4c86c330
 class RolloutCalls(Caller):
@@ -61,7 +62,8 @@ class RolloutCalls(Caller):
     def enqueue_many_rollouts(self, rollouts: Sequence[EnqueueRolloutRequest | Mapping[str, Any]]) -> list[Rollout]:
         "Put rollouts at the end of the queue, in this order."
         return [
-            rollout_of(r) for r in self._post("/queues/rollouts/enqueue", {"rollouts": list(rollouts)}, repeat=False)
+            rollout_of(r)
+            for r in self._post("/queues/rollouts/enqueue", {"rollouts": several("rollouts", rollouts)}, repeat=False)
         ]
 
     def dequeue_rollout(
@@ -75,6 +77,7 @@ class RolloutCalls(Caller):
         self, *, limit: int = 1, worker_id: str | None = None, run_id: str | None = None, wait_s: float = 0.0
     ) -> list[AttemptedRollout]:
         "Claim up to `limit` of the oldest queued rollouts; waits up to `wait_s` seconds for the first."
+        wait_s = 0.0 if wait_s is None else seconds("wait_s", wait_s)
         body = given(limit=limit, worker_id=worker_id, run_id=run_id, wait_s=wait_s)
         return [rollout_of(r) for r in self._post("/queues/rollouts/dequeue", body, wait_s=wait_s, repeat=False)]
 
@@ -109,7 +112,11 @@ class RolloutCalls(Caller):
     def start_attempt(self, rollout_id: str, worker_id: str | None = None) -> AttemptedRollout:
         "A further attempt at a rollout that has not ended."
         return rollout_of(
-            self._post(f"/rollouts/{quote(rollout_id)}/attempts", given(worker_id=worker_id), repeat=False)
+            self._post(
+                place("/rollouts/{rollout_id}/attempts", rollout_id=rollout_id),
+                given(worker_id=worker_id),
+                repeat=False,
+            )
         )
 
     # changes and results
@@ -129,7 +136,10 @@ class RolloutCalls(Caller):
             input=input, mode=mode, resources_id=resources_id, status=status, config=config, metadata=metadata
         )
         return rollout_of(
-            self._post(f"/rollouts/{quote(rollout_id)}", {k: v for k, v in values.items() if v is not UNSET})
+            self._post(
+                place("/rollouts/{rollout_id}", rollout_id=rollout_id),
+                {k: v for k, v in values.items() if v is not UNSET},
+            )
         )
 
     def update_attempt(
@@ -143,7 +153,7 @@ class RolloutCalls(Caller):
     ) -> Attempt:
         "Change what is given; `attempt_id` may be 'latest'. A status moves the rollout too."
         values = dict(status=status, worker_id=worker_id, last_heartbeat_time=last_heartbeat_time, metadata=metadata)
-        path = f"/rollouts/{quote(rollout_id)}/attempts/{quote(attempt_id)}"
+        path = place("/rollouts/{rollout_id}/attempts/{attempt_id}", rollout_id=rollout_id, attempt_id=attempt_id)
         return Attempt.model_validate(self._post(path, {k: v for k, v in values.items() if v is not UNSET}))
 
     def finish_attempt(
@@ -160,22 +170,28 @@ class RolloutCalls(Caller):
         "Report an attempt's end with everything it recorded. A late result is kept, and a `TransitionError` says so."
         reward = None if reward is None else check_reward(reward)
         parts = {name: check_reward(value, name) for name, value in (rewards or {}).items()}
-        body = {"status": status, "reward": reward, "rewards": parts, "error": error, "spans": list(spans)}
+        body = {"status": status, "reward": reward, "rewards": parts, "error": error, "spans": several("spans", spans)}
         return Attempt.model_validate(
-            self._post(f"/rollouts/{quote(rollout_id)}/attempts/{quote(attempt_id)}/finish", body)
+            self._post(
+                place(
+                    "/rollouts/{rollout_id}/attempts/{attempt_id}/finish", rollout_id=rollout_id, attempt_id=attempt_id
+                ),
+                body,
+            )
         )
 
     def heartbeat(self, attempt_ids: Sequence[str]) -> list[str]:
         "Note that these attempts are alive; gives those that are not under way any more."
-        return self._post("/heartbeat", {"attempt_ids": list(attempt_ids)})
+        return self._post("/heartbeat", {"attempt_ids": texts("attempt_ids", attempt_ids)})
 
     def wait_for_rollouts(self, *, rollout_ids: Sequence[str], timeout: float | None = None) -> list[Rollout]:
         "Those of the rollouts that have ended, in the order asked; waits up to `timeout` seconds for all, None without limit."
-        until = None if timeout is None else time.monotonic() + timeout
+        ids = texts("rollout_ids", rollout_ids)
+        until = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
         while True:
             wait_s = 20.0 if until is None else max(0.0, min(20.0, until - time.monotonic()))
-            ended = self._post("/waits/rollouts", {"rollout_ids": list(rollout_ids), "timeout": wait_s}, wait_s=wait_s)
-            if len(ended) == len(set(rollout_ids)) or (until is not None and time.monotonic() >= until):
+            ended = self._post("/waits/rollouts", {"rollout_ids": ids, "timeout": wait_s}, wait_s=wait_s)
+            if len(ended) == len(set(ids)) or (until is not None and time.monotonic() >= until):
                 return [rollout_of(r) for r in ended]
 
     # rollouts and attempts
@@ -197,7 +213,8 @@ class RolloutCalls(Caller):
         task_id: str | None = None,
     ) -> PaginatedResult:
         "Rollouts with their latest attempts, oldest first unless sorted otherwise."
-        lists = {k: list(v) for k, v in given(status_in=status_in, rollout_id_in=rollout_id_in).items()}
+        asked = given(status_in=status_in, rollout_id_in=rollout_id_in)
+        lists = {name: texts(name, value) for name, value in asked.items()}
         return self._page(
             "/rollouts/search",
             rollout_of,
@@ -221,7 +238,7 @@ class RolloutCalls(Caller):
     def get_rollout_by_id(self, rollout_id: str) -> AttemptedRollout | Rollout | None:
         "The rollout, or None."
         with contextlib.suppress(NotFoundError):
-            return rollout_of(self._get(f"/rollouts/{quote(rollout_id)}"))
+            return rollout_of(self._get(place("/rollouts/{rollout_id}", rollout_id=rollout_id)))
 
     def query_attempts(
         self,
@@ -233,7 +250,7 @@ class RolloutCalls(Caller):
         offset: int = 0,
     ) -> PaginatedResult:
         "The attempts at a rollout."
-        path = f"/rollouts/{quote(rollout_id)}/attempts/search"
+        path = place("/rollouts/{rollout_id}/attempts/search", rollout_id=rollout_id)
         return self._page_of_rollout(
             path, Attempt.model_validate, sort_by=sort_by, sort_order=sort_order, limit=limit, offset=offset
         )
@@ -251,5 +268,5 @@ class RolloutCalls(Caller):
     def get_latest_attempt(self, rollout_id: str) -> Attempt | None:
         "The last attempt at a rollout, or None."
         with contextlib.suppress(NotFoundError):
-            found = self._get(f"/rollouts/{quote(rollout_id)}/attempts/latest")
+            found = self._get(place("/rollouts/{rollout_id}/attempts/latest", rollout_id=rollout_id))
             return None if found is None else Attempt.model_validate(found)

@@ -9,7 +9,6 @@ __all__ = ['RunCalls']
 import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 
 from ..storage.annotations import Annotation, as_annotation
@@ -17,7 +16,7 @@ from ..storage.training import StepRow
 from ..storage.verdicts import KeptVerdict, as_verdict
 from ..errors import NotFoundError, ServerError
 from ..types import AgentLightningTask, PaginatedResult, as_tasks
-from .calls import Caller, given
+from .calls import Caller, given, place
 
 # %% ../../nbs/remote/runs.ipynb #938e206e
 class RunCalls(Caller):
@@ -46,12 +45,14 @@ class RunCalls(Caller):
         self, run_id: str, *, status: str | None = None, state: Any = None, error: str | None = None, end: bool = False
     ) -> dict[str, Any]:
         "Change what is given; `end` notes the time of its end."
-        return self._post(f"/runs/{quote(run_id)}", given(status=status, state=state, error=error, end=end))
+        return self._post(
+            place("/runs/{run_id}", run_id=run_id), given(status=status, state=state, error=error, end=end)
+        )
 
     def get_run(self, run_id: str) -> dict[str, Any] | None:
         "The run's record, or None."
         with contextlib.suppress(NotFoundError):
-            return self._get(f"/runs/{quote(run_id)}")
+            return self._get(place("/runs/{run_id}", run_id=run_id))
 
     def query_runs(self) -> list[dict[str, Any]]:
         "The records of all runs, oldest first."
@@ -60,7 +61,7 @@ class RunCalls(Caller):
     def add_metrics(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
         "Keep the metrics of a step."
         values = {name: float(value) for name, value in metrics.items()}
-        self._post(f"/runs/{quote(run_id)}/metrics", {"step": step, "metrics": values}, repeat=False)
+        self._post(place("/runs/{run_id}/metrics", run_id=run_id), {"step": step, "metrics": values}, repeat=False)
 
     def query_metrics(
         self, run_id: str | None = None, *, name: str | None = None, since_rowid: int = 0
@@ -70,13 +71,13 @@ class RunCalls(Caller):
 
     def reward_points(self, run_id: str) -> list[dict[str, Any]]:
         "For each step, mode and version of a run: rollouts, failures, and the sum and the sum of squares of their rewards."
-        return self._get(f"/runs/{quote(run_id)}/rewards")
+        return self._get(place("/runs/{run_id}/rewards", run_id=run_id))
 
     def run_sums(self, run_id: str, *, since_step: int | None = None, since_metric: int = 0) -> dict[str, Any]:
         """Everything that is shown of a run, in sums by step: rewards and their parts, calls, errors, work, the last rollouts, metrics.
 
         Leaves out the steps before `since_step` and the metrics up to rowid `since_metric`; a `NotFoundError` for an unknown run."""
-        return self._get(f"/runs/{quote(run_id)}/sums", since_step=since_step, since_metric=since_metric)
+        return self._get(place("/runs/{run_id}/sums", run_id=run_id), since_step=since_step, since_metric=since_metric)
 
     def run_figures(self) -> list[dict[str, Any]]:
         "The records of all runs, newest first, with their rollouts, steps and last mean rewards."
@@ -127,7 +128,7 @@ class RunCalls(Caller):
 
     def remove_annotation(self, annotation_id: str) -> None:
         "Take an annotation back; a `NotFoundError` when there is none."
-        self._ask("DELETE", f"/annotations/{quote(annotation_id)}", repeat=False)
+        self._ask("DELETE", place("/annotations/{annotation_id}", annotation_id=annotation_id), repeat=False)
 
     def keep_verdict(
         self, key: str, scores: Sequence[float], *, reasoning: str = "", model: str = "", rubric: str = ""
@@ -143,7 +144,9 @@ class RunCalls(Caller):
 
     def add_training_rows(self, run_id: str, step: int, rows: Sequence[StepRow | Mapping[str, Any]]) -> None:
         "Keep what a step made of its rollouts, in one transaction."
-        self._post(f"/runs/{quote(run_id)}/training-rows", {"step": step, "rows": list(rows)}, repeat=False)
+        self._post(
+            place("/runs/{run_id}/training-rows", run_id=run_id), {"step": step, "rows": list(rows)}, repeat=False
+        )
 
     def query_training_rows(
         self, *, rollout_id: str | None = None, run_id: str | None = None, step: int | None = None

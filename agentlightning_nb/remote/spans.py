@@ -16,6 +16,7 @@ from ..storage.incoming import Incoming
 from ..storage.queries import SpanQuery
 from ..storage.spans import span_of
 from ..types import PaginatedResult, Span, Triplet
+from ..types.kinds import several, texts
 from .calls import Caller, given
 
 # %% ../../nbs/remote/spans.ipynb #b9a4de49
@@ -28,7 +29,7 @@ class SpanCalls(Caller):
 
     def add_many_spans(self, spans: Sequence[Span | Mapping[str, Any]]) -> list[Span]:
         "Keep spans of any attempts, all or none; a span that is known already is kept once."
-        return [Span.model_validate(s) for s in self._post("/spans", list(spans))]
+        return [Span.model_validate(s) for s in self._post("/spans", several("spans", spans))]
 
     def add_incoming(self, spans: Sequence[Incoming]) -> None:
         "The same, of rows that are prepared already; each has its number and its attempt afterwards."
@@ -88,5 +89,5 @@ class SpanCalls(Caller):
 
     def query_triplets(self, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
         "The triplets of each rollout's last attempt, in order of calling."
-        found = self._post("/triplets", {"rollout_ids": list(rollout_ids)})
+        found = self._post("/triplets", {"rollout_ids": texts("rollout_ids", rollout_ids)})
         return {rollout_id: [Triplet(*t) for t in triplets] for rollout_id, triplets in found.items()}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import StoreError, StoreInUseError
-from .writer import as_store_error
+from .writer import UNKEPT, as_store_error, in_our_words
 
 # %% ../../nbs/storage/files.ipynb #60091539
 class WriteLock:
@@ -126,8 +126,8 @@ class Readers:
             conn = self._open()
         try:
             yield conn
-        except sqlite3.Error as e:
-            raise as_store_error(e, self.path) from e
+        except UNKEPT as e:
+            raise in_our_words(e, self.path) from e
         finally:
             self._idle.append(conn)
 

@@ -13,6 +13,7 @@ from ..errors import BadRequestError, NotFoundError
 from .rows import SELECT_ATTEMPT, SELECT_ROLLOUT, attempt_of, rollout_of
 from .writer import Turn
 from ..types import Attempt, Rollout
+from ..types.kinds import ident
 
 # %% ../../nbs/storage/lookups.ipynb #4d3289fe
 ACTIVE = frozenset({"preparing", "running"})  # attempts that somebody works on
@@ -20,7 +21,7 @@ ACTIVE = frozenset({"preparing", "running"})  # attempts that somebody works on
 
 def the_rollout(turn: Turn, rollout_id: str) -> Rollout:
     "The rollout, with its latest attempt where there is one; a `NotFoundError` for an unknown id."
-    row = turn.execute(f"{SELECT_ROLLOUT} WHERE r.rollout_id = ?", (rollout_id,)).fetchone()
+    row = turn.execute(f"{SELECT_ROLLOUT} WHERE r.rollout_id = ?", (ident("rollout_id", rollout_id),)).fetchone()
     if row is None:
         raise NotFoundError(f"No rollout {rollout_id}.")
     return rollout_of(row)
@@ -28,6 +29,7 @@ def the_rollout(turn: Turn, rollout_id: str) -> Rollout:
 
 def the_attempt(turn: Turn, rollout_id: str, attempt_id: str) -> Attempt:
     "The attempt of this rollout, `latest` included; a `NotFoundError` for an unknown id."
+    ident("rollout_id", rollout_id), ident("attempt_id", attempt_id)
     by = (
         "a.rollout_id = ? ORDER BY a.sequence_id DESC LIMIT 1"
         if attempt_id == "latest"

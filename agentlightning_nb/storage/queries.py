@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import BadRequestError
 from .spans import REWARD_SPANS, SELECT_SPAN, triplet_of
 from ..types import PaginatedResult, Triplet
+from ..types.kinds import checked, text, texts
 
 # %% ../../nbs/storage/queries.ipynb #68629f9b
 class Where(NamedTuple):
@@ -28,9 +29,8 @@ def any_of(column: str, values: Sequence[Any] | None) -> Where | None:
     "The column is one of the values; None asks nothing, and an empty list is met by no row."
     if values is None:
         return None
-    if isinstance(values, str):
-        raise BadRequestError(f"Give a list for {column.split('.')[-1]}, not {values!r}.")
-    return Where(f"{column} IN (SELECT value FROM json_each(?))", (_json_list(values),))
+    told = texts(f"{column.split('.')[-1]}_in", values)
+    return Where(f"{column} IN (SELECT value FROM json_each(?))", (_json_list(told),))
 
 
 def _json_list(values: Sequence[Any]) -> str:
@@ -44,13 +44,12 @@ def equal(column: str, value: Any) -> Where | None:
 
 def contains(column: str, part: str | None) -> Where | None:
     "The column contains this text, letter for letter; None asks nothing."
-    return None if part is None else Where(f"instr({column}, ?) > 0", (part,))
+    return None if part is None else Where(f"instr({column}, ?) > 0", (text(column.split(".")[-1], part),))
 
 
 def combined(conditions: Sequence[Where | None], logic: str = "and") -> Where:
     "The conditions joined by and / or; those that are None ask nothing."
-    if logic not in ("and", "or"):
-        raise BadRequestError(f"filter_logic is {logic!r}; it is 'and' or 'or'.")
+    checked({"filter_logic": logic})
     asked = [c for c in conditions if c is not None]
     joined = f" {logic.upper()} ".join(c.sql for c in asked)
     return Where(f"({joined})" if asked else "", tuple(a for c in asked for a in c.arguments))
@@ -77,8 +76,9 @@ def page(
     "A page of records, and how many there are."
     if sort_by is not None and sort_by not in columns:
         raise BadRequestError(f"Cannot sort by {sort_by!r}. Columns: {', '.join(sorted(columns))}.")
-    if sort_order not in ("asc", "desc"):
-        raise BadRequestError(f"sort_order is {sort_order!r}; it is 'asc' or 'desc'.")
+    asked = checked({"sort_order": sort_order, "limit": limit, "offset": offset})
+    sort_order, limit, offset = asked["sort_order"] or "asc", asked["limit"], asked["offset"] or 0
+    limit = -1 if limit is None else limit
     if limit < -1 or offset < 0:
         raise BadRequestError(f"limit is {limit} and offset {offset}; limit is -1 (all) or more, offset 0 or more.")
     condition = f" WHERE {where.sql}" if where.sql else ""

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ROLLOUT', 'ATTEMPT', 'SELECT_ROLLOUT', 'SELECT_ATTEMPT', 'SELECT_RESOURCES', 'SELECT_WORKER', 'SELECT_TASK', 'RUN',
-           'to_json', 'from_json', 'json_or_null', 'as_record', 'as_metadata', 'config_text', 'config_of',
-           'rollout_fields', 'attempt_of', 'rollout_of', 'resources_of', 'worker_of', 'task_of_row', 'run_of']
+           'to_json', 'record_json', 'from_json', 'json_or_null', 'as_record', 'as_metadata', 'config_text',
+           'config_of', 'rollout_fields', 'attempt_of', 'rollout_of', 'resources_of', 'worker_of', 'task_of_row',
+           'run_of']
 
 # %% ../../nbs/storage/rows.ipynb #705c2bff
 import json
@@ -14,8 +15,10 @@ from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json as records_to_json
 
 from ..errors import BadRequestError
+from ..types.values import refusal
 from agentlightning_nb.types import (
     AgentLightningTask,
     Attempt,
@@ -47,14 +50,30 @@ def to_json(value: Any) -> str:
         return json.dumps(plain(value))
 
 
+def record_json(value: Any) -> bytes:
+    "Records, and whatever they stand in, as JSON; NaN and infinities as null. A `BadRequestError` names what is not JSON."
+    try:
+        return records_to_json(value, inf_nan_mode="null", fallback=plain)
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # what `plain` names, or half a surrogate pair, which needs an escape
+        return json.dumps(plain(value)).encode()
+
+
 def from_json(text: str | bytes | None) -> Any:
-    "The value of JSON text; None for null."
+    "The value of JSON text; None for null. A `ValueError` when it is none."
     if text is None:
         return None
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_json)
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def json_or_null(value: Any) -> str | None:
@@ -74,9 +93,7 @@ def as_record(
     try:
         return kind.model_validate(value)
     except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise BadRequestError(f"{kind.__name__}.{where}: {first['msg']} (got {first['input']!r:.80})") from e
+        raise refusal(kind.__name__, e) from e
 
 
 def as_metadata(

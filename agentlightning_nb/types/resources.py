@@ -12,9 +12,10 @@ import string
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from ..errors import BadRequestError
+from .values import refusal
 
 # %% ../../nbs/types/resources.ipynb #0057a489
 class AgentResource(BaseModel):
@@ -22,6 +23,12 @@ class AgentResource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
     resource_type: str = "custom"
+
+    def __init__(self, **data: Any):
+        try:
+            super().__init__(**data)
+        except ValidationError as e:
+            raise refusal(type(self).__name__, e) from e
 
 # %% ../../nbs/types/resources.ipynb #a9d40e5e
 class PromptTemplate(AgentResource):
@@ -179,6 +186,8 @@ def resource_from_json(data: Any, name: str = "resource") -> AgentResource:
 
 def as_resources(resources: Mapping[str, Any] | None) -> NamedResources:
     "Named resources, each checked."
+    if not isinstance(resources, Mapping | None):
+        raise BadRequestError(f"resources is a {type(resources).__name__}; give a dict of resources by name.")
     return {str(name): resource_from_json(r, name) for name, r in (resources or {}).items()}
 
 # %% ../../nbs/types/resources.ipynb #4c4f1818

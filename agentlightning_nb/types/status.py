@@ -7,9 +7,11 @@ __all__ = ['RolloutStatus', 'AttemptStatus', 'WorkerStatus', 'Mode', 'ROLLOUT_NE
            'RolloutConfig', 'rollout_status_after']
 
 # %% ../../nbs/types/status.ipynb #d1ec6604
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .values import refusal
 
 # %% ../../nbs/types/status.ipynb #9ca36dc4
 RolloutStatus = Literal["queuing", "preparing", "running", "failed", "succeeded", "cancelled", "requeuing"]
@@ -46,6 +48,12 @@ class RolloutConfig(BaseModel):
     unresponsive_seconds: float | None = Field(default=None, gt=0)  # since its last span or heartbeat
     max_attempts: int = Field(default=1, ge=1)
     retry_condition: list[AttemptStatus] = Field(default_factory=list)  # attempt statuses that are tried again
+
+    def __init__(self, **data: Any):
+        try:
+            super().__init__(**data)
+        except ValidationError as e:
+            raise refusal("RolloutConfig", e) from e
 
 
 def rollout_status_after(

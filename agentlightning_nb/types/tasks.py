@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import BadRequestError
 from .status import Mode
-from .values import plain
+from .values import plain, refusal
 
 # %% ../../nbs/types/tasks.ipynb #3dea90b4
 class AgentLightningTask(BaseModel):
@@ -29,12 +29,24 @@ class AgentLightningTask(BaseModel):
     task_id: str = ""
     mode: Mode | None = None
 
-    def __init__(self, name: str = "", context: str = "", input: Any = None, **data: Any):
-        data["input"], data["metadata"] = plain(input, "task.input"), plain(data.get("metadata") or {}, "task.metadata")
-        if not data.get("task_id"):
-            content = json.dumps([name, context, data["input"], data["metadata"]], sort_keys=True)
-            data["task_id"] = "task-" + hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
-        super().__init__(name=name, context=context, **data)
+    def __init__(
+        self,
+        name: str = "",
+        context: str = "",
+        input: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        task_id: str = "",
+        mode: str | None = None,
+        **data: Any,
+    ):
+        given, kept = plain(input, "task.input"), plain({} if metadata is None else metadata, "task.metadata")
+        if not task_id:
+            content = json.dumps([name, context, given, kept], sort_keys=True, default=str)
+            task_id = "task-" + hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+        try:
+            super().__init__(name=name, context=context, input=given, metadata=kept, task_id=task_id, mode=mode, **data)
+        except ValidationError as e:
+            raise refusal("AgentLightningTask", e) from e
 
 
 def as_task(row: Any) -> AgentLightningTask:  # a task, or anything that then becomes its `input`

@@ -18,6 +18,7 @@ from agentlightning_nb.types import (
     Rollout,
     RolloutConfig,
 )
+from ..types.kinds import checked, seconds, several, texts
 from .handle import Handle
 
 # %% ../../nbs/verbs/queue.ipynb #9d32e484
@@ -46,7 +47,7 @@ class QueueVerbs(Handle):
         return self._do(self._enqueue_many_rollouts(rollouts))
 
     def _enqueue_many_rollouts(self, rollouts: Sequence[EnqueueRolloutRequest | Mapping[str, Any]]) -> Op:
-        requests = [rows.as_record(EnqueueRolloutRequest, r) for r in rollouts]
+        requests = [rows.as_record(EnqueueRolloutRequest, r) for r in several("rollouts", rollouts)]
         return Op(lambda turn: lifecycle.create_rollouts(turn, requests))
 
     def dequeue_rollout(
@@ -65,9 +66,12 @@ class QueueVerbs(Handle):
     def _dequeue_many_rollouts(
         self, *, limit: int = 1, worker_id: str | None = None, run_id: str | None = None, wait_s: float = 0.0
     ) -> Op:
-        if limit < 0:
+        asked = checked({"limit": limit, "worker_id": worker_id, "run_id": run_id, "wait_s": wait_s})
+        if (most := asked["limit"]) is None or most < 0:
             raise BadRequestError(f"limit is {limit}; give 0 or more.")
-        return Op(lambda turn: lifecycle.claim(turn, limit, worker_id, run_id), wait_s=wait_s, durable=False)
+        return Op(
+            lambda turn: lifecycle.claim(turn, most, worker_id, run_id), wait_s=asked["wait_s"] or 0.0, durable=False
+        )
 
     def start_rollout(
         self,
@@ -101,13 +105,15 @@ class QueueVerbs(Handle):
         return self._do(self._wait_for_rollouts(rollout_ids=rollout_ids, timeout=timeout))
 
     def _wait_for_rollouts(self, *, rollout_ids: Sequence[str], timeout: float | None = None) -> Op:
+        ids = texts("rollout_ids", rollout_ids)
+
         def look(turn: Turn) -> Any:
-            found = {i: lookups.the_rollout(turn, i) for i in rollout_ids}
+            found = {i: lookups.the_rollout(turn, i) for i in ids}
             ended = [r for r in found.values() if r.end_time is not None]
             missing = [i for i, r in found.items() if r.end_time is None]
             return Later(ended, rollouts=missing) if missing else ended
 
-        return Op(look, wait_s=timeout, durable=False)
+        return Op(look, wait_s=None if timeout is None else seconds("timeout", timeout), durable=False)
 
 # %% ../../nbs/verbs/queue.ipynb #63773a65
 def _request(

@@ -22,7 +22,9 @@ from agentlightning_nb.types import (
     resource_to_json,
     ResourcesUpdate,
     Worker,
+    WorkerStatus,
 )
+from ..types.kinds import checked, ident, statuses, texts
 from .handle import Handle
 
 # %% ../../nbs/verbs/resources.ipynb #88cf1dfc
@@ -38,10 +40,13 @@ class ResourceVerbs(Handle):
         return self._do(self._add_resources(resources, parents=parents, note=note))
 
     def _add_resources(self, resources: Mapping[str, Any], *, parents: Sequence[str] = (), note: str = "") -> Op:
-        return Op(lambda turn: _new_version(turn, new_id("rs"), as_resources(resources), list(parents), note))
+        named, before = as_resources(resources), texts("parents", parents)
+        return Op(lambda turn: _new_version(turn, new_id("rs"), named, before, note))
 
     def update_resources(self, resources_id: str, resources: Mapping[str, Any]) -> ResourcesUpdate:
         "A new version under the same id; the one before stays in the file. An unknown id is created."
+
+        ident("resources_id", resources_id)
 
         def update(turn: Turn) -> ResourcesUpdate:
             known = turn.execute("SELECT 1 FROM resources WHERE resources_id = ?", (resources_id,)).fetchone()
@@ -55,6 +60,7 @@ class ResourceVerbs(Handle):
 
     def get_resources_by_id(self, resources_id: str) -> ResourcesUpdate | None:
         "The version with this id, or None."
+        ident("resources_id", resources_id)
         return self._version("WHERE resources_id = ? ORDER BY version DESC LIMIT 1", (resources_id,))
 
     def get_latest_resources(self) -> ResourcesUpdate | None:
@@ -76,6 +82,7 @@ class ResourceVerbs(Handle):
         offset: int = 0,
     ) -> PaginatedResult:
         "Versions of resources, oldest first unless sorted otherwise."
+        checked({"resources_id": resources_id})
         where = combined([equal("resources_id", resources_id), contains("resources_id", resources_id_contains)])
         return self._read(
             lambda conn: queries.page(
@@ -96,11 +103,13 @@ class ResourceVerbs(Handle):
 
     def update_worker(self, worker_id: str, heartbeat_stats: Mapping[str, Any] | None = None) -> Worker:
         "A worker's heartbeat, which counts for every attempt it holds."
+        ident("worker_id", worker_id)
         self._do(Op(lambda turn: liveness.worker_alive(turn, worker_id, heartbeat_stats), durable=False))
         return self.get_worker_by_id(worker_id)
 
     def get_worker_by_id(self, worker_id: str) -> Worker | None:
         "The worker, or None."
+        ident("worker_id", worker_id)
         row = self._read(
             lambda conn: conn.execute(f"{rows.SELECT_WORKER} WHERE worker_id = ?", (worker_id,)).fetchone()
         )
@@ -118,6 +127,7 @@ class ResourceVerbs(Handle):
         offset: int = 0,
     ) -> PaginatedResult:
         "Workers, in the order in which they were first seen."
+        statuses(checked({"status_in": status_in}), WorkerStatus)
         where = combined([any_of("status", status_in), contains("worker_id", worker_id_contains)], filter_logic)
         return self._read(
             lambda conn: queries.page(

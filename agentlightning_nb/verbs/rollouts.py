@@ -20,9 +20,12 @@ from agentlightning_nb.types import (
     AttemptError,
     PaginatedResult,
     Rollout,
+    RolloutStatus,
     Span,
 )
-from .handle import UNSET, Handle
+from ..types.kinds import checked, ident, several, statuses, texts
+from ..types.values import UNSET
+from .handle import Handle
 
 # %% ../../nbs/verbs/rollouts.ipynb #8e1e3101
 class RolloutVerbs(Handle):
@@ -109,7 +112,7 @@ class RolloutVerbs(Handle):
         error: AttemptError | None = None,
         spans: Sequence[Span] = (),
     ) -> Op:
-        kept = [incoming_of(rows.as_record(Span, s)) for s in spans]
+        kept = [incoming_of(rows.as_record(Span, s)) for s in several("spans", spans)]
         why = None if error is None else rows.as_record(AttemptError, error)
         return Op(
             lambda turn: lifecycle.report(
@@ -122,7 +125,8 @@ class RolloutVerbs(Handle):
         return self._do(self._heartbeat(attempt_ids))
 
     def _heartbeat(self, attempt_ids: Sequence[str]) -> Op:
-        return Op(lambda turn: liveness.heartbeat(turn, attempt_ids), durable=False)
+        ids = texts("attempt_ids", attempt_ids)
+        return Op(lambda turn: liveness.heartbeat(turn, ids), durable=False)
 
     def query_rollouts(
         self,
@@ -141,6 +145,8 @@ class RolloutVerbs(Handle):
         task_id: str | None = None,
     ) -> PaginatedResult:
         "Rollouts with their latest attempts, oldest first unless sorted otherwise."
+        statuses(checked({"status_in": status_in}), RolloutStatus)
+        checked({"run_id": run_id, "step": step, "mode": mode, "task_id": task_id})
         filters = [
             any_of("r.status", status_in),
             any_of("r.rollout_id", rollout_id_in),
@@ -185,6 +191,7 @@ class RolloutVerbs(Handle):
 
     def get_rollout_by_id(self, rollout_id: str) -> AttemptedRollout | Rollout | None:
         "The rollout, or None."
+        ident("rollout_id", rollout_id)
         sql = f"{rows.SELECT_ROLLOUT} WHERE r.rollout_id = ?"
         row = self._read(lambda conn: conn.execute(sql, (rollout_id,)).fetchone())
         return None if row is None else rows.rollout_of(row)
@@ -199,6 +206,7 @@ class RolloutVerbs(Handle):
         offset: int = 0,
     ) -> PaginatedResult:
         "The attempts at a rollout."
+        ident("rollout_id", rollout_id)
         columns = {
             name: f"a.{name}"
             for name in ("sequence_id", "attempt_id", "status", "start_time", "end_time", "last_heartbeat_time")

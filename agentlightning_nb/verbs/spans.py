@@ -14,6 +14,7 @@ from ..storage.incoming import Incoming, incoming_of, placed
 from ..storage.spans import SETTLE, settle_values, settled, span_of, span_text
 from ..storage.writer import Op, Turn
 from ..types import PaginatedResult, Span, Triplet
+from ..types.kinds import checked, ident, several, texts
 from .handle import Handle
 
 # %% ../../nbs/verbs/spans.ipynb #4b7bf16c
@@ -32,7 +33,7 @@ class SpanVerbs(Handle):
         return self._do(self._add_many_spans(spans))
 
     def _add_many_spans(self, spans: Sequence[Span | Mapping[str, Any]]) -> Op:
-        records = [rows.as_record(Span, s) for s in spans]
+        records = [rows.as_record(Span, s) for s in several("spans", spans)]
         kept = [incoming_of(s) for s in records]
 
         def add(turn: Turn) -> list[Span]:
@@ -95,6 +96,8 @@ class SpanVerbs(Handle):
             sort_by=sort_by,
             sort_order=sort_order,
         )
+        ident("rollout_id", rollout_id)
+        checked(asked._asdict())
         return self._page(asked, span_of)
 
     def spans_json(self, asked: queries.SpanQuery) -> str:
@@ -121,4 +124,5 @@ class SpanVerbs(Handle):
 
     def query_triplets(self, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
         "The triplets of each rollout's last attempt, in order of calling."
-        return self._read(lambda conn: queries.triplets(conn, rollout_ids))
+        ids = texts("rollout_ids", rollout_ids)
+        return self._read(lambda conn: queries.triplets(conn, ids))
