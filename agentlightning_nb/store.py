@@ -14,7 +14,7 @@ from .datasets import Selection, export_dataset
 from .errors import need
 from .rescoring import Rescored, rescore
 from .storage import frames, retention
-from .storage.writer import Op
+from .storage.turns import Op
 from .types import LitRollout
 from .verbs.queue import QueueVerbs
 from .verbs.resources import ResourceVerbs

@@ -124,3 +124,17 @@ def test_a_server_runs_beside_a_running_event_loop():
 def test_requests_share_the_interpreter_with_a_busy_thread():
     with BackgroundServer(hello):
         assert sys.getswitchinterval() <= 0.0002
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((700, 10, 10), (10_000, 10, 10)), ((50_000, 5, 5), (50_000, 5, 5)), ((0, 10, 10), (0, 10, 10))],
+)
+def test_a_server_has_cycles_looked_for_rarely_and_leaves_a_choice_alone(before, after):
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(*before)
+        with BackgroundServer(hello):
+            assert gc.get_threshold() == after
+    finally:
+        gc.set_threshold(*usual)

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from agentlightning_nb.asgi import BODY_LIMIT
-from agentlightning_nb.lane import LIMIT, Lane
+from agentlightning_nb.lane import HEADS, LIMIT, Exchange, Lane
 from agentlightning_nb.server import AgentLightningServer
-from agentlightning_nb.storage.writer import Op
+from agentlightning_nb.storage.turns import Op
 from agentlightning_nb.store import LightningStore
 
 
@@ -38,15 +38,29 @@ def server(store, way):
 
 @pytest.fixture
 def taken(monkeypatch):
-    "The paths that the lane has taken."
-    paths, really = [], Lane.open
+    "The paths of what the lane has taken."
+    paths, really = [], Exchange.ask
 
-    def watched(self, connection, path, headers):
-        exchange = really(self, connection, path, headers)
-        paths.extend([path] * (exchange is not None))
+    def watched(self):
+        asked = really(self)
+        paths.extend([self.path] * asked)
+        return asked
+
+    monkeypatch.setattr(Exchange, "ask", watched)
+    return paths
+
+
+@pytest.fixture
+def again(monkeypatch):
+    "The paths of requests with headers that the lane has met."
+    paths, really = [], Lane.again
+
+    def watched(self, connection, data):
+        exchange = really(self, connection, data)
+        paths.extend([] if exchange is None else [exchange.path])
         return exchange
 
-    monkeypatch.setattr(Lane, "open", watched)
+    monkeypatch.setattr(Lane, "again", watched)
     return paths
 
 
@@ -176,7 +190,7 @@ def test_both_ways_answer_the_same(tmp_path, taken):
             told[way].append([s.name for s in spans_of(store, rollout)])
     assert told["lane"] == told["app"]
     assert {entry[0] for entry in told["lane"][:-1]} >= {200, 201, 404, 409, 422}
-    assert len(taken) == len(list(asked(rollout))) - 2  # but for the last two
+    assert len(taken) == len(list(asked(rollout))) - 3  # but for the last two, and a claim that waits
 
 
 def test_a_wrong_token_is_refused_and_nothing_is_kept(server, store):
@@ -344,3 +358,55 @@ def test_a_long_poll_of_the_lane_is_the_apps_and_gets_what_is_queued(server, sto
         time.sleep(0.1)
         other.send(request("/v1/agl/queues/rollouts/enqueue", as_json({"rollouts": [{"input": 1}]}))).answer()
         assert json.loads(waiter.answer()[2])[0]["status"] == "preparing"
+
+
+def test_headers_that_come_again_are_known_and_others_are_looked_at(store, again):
+    rollout = store.start_rollout(1)
+    numbers = iter(range(10, 99))
+    body = lambda: as_json(span(rollout, next(numbers)))  # noqa: E731 - all of one length
+    finish = f"/v1/agl/rollouts/{rollout.rollout_id}/attempts/{rollout.attempt.attempt_id}/finish"
+    with AgentLightningServer(store, token="secret") as server, Wire(server) as wire:
+        status = lambda sent: wire.send(sent).answer()[0]  # noqa: E731
+        assert [status(request("/v1/agl/spans", body())) for _ in range(3)] == [201] * 3
+        assert again == ["/v1/agl/spans"] * 2
+        assert status(request("/v1/agl/spans", body(), token="Secret")) == 401
+        assert status(request("/v1/agl/spans", body(), "X-Request-Id: one")) == 201
+        assert status(request("/v1/agl/span", body())) == 404
+        assert status(request("/v1/agl/spans", body(), method="PUT")) == 405
+        assert again == ["/v1/agl/spans"] * 2
+        whole, second = request("/v1/agl/spans", body()), request("/v1/agl/spans", body())
+        assert [wire.send(whole + second[:-9]).answer()[0], status(second[-9:])] == [201, 201]
+        wire.send(whole[:-1])
+        time.sleep(0.1)
+        assert (status(whole[-1:]), len(again)) == (201, 2)  # the same span once more, in two parts
+        claim = b'{"wait_s": 0.01}'  # the app's affair, whether its headers are known or not
+        assert [wire.send(request("/v1/agl/queues/rollouts/dequeue", claim)).answer()[2] for _ in range(3)] == [
+            b"[]"
+        ] * 3
+        assert [status(request(finish, b'{"reward": 1.0}')), status(request(finish, b'{"reward": 2.0}'))] == [200, 409]
+        assert again[-1] == finish
+    assert [s.name for s in spans_of(store, rollout)] == [f"step {n}" for n in (10, 11, 12, 14, 17, 18)]
+
+
+def test_what_is_remembered_of_headers_is_bounded(store):
+    with AgentLightningServer(store, token="secret") as server, Wire(server) as wire:
+        for number in range(HEADS + 10):
+            assert wire.send(request("/v1/agl/heartbeat", b"{}", f"X-Number: {number}")).answer()[0] == 422
+        lane = server.app.lane
+        assert 0 < len(lane.met) <= HEADS
+        known = set(lane.met)
+        for more in (f"X-Long: {'x' * 3000}", "X-Request-Id: mine", "Connection: close"):
+            wire.send(request("/v1/agl/heartbeat", b"{}", more)).answer()
+        assert set(lane.met) == known
+
+
+def test_a_connection_closes_when_it_has_been_quiet_for_long(store):
+    beat = request("/v1/agl/heartbeat", b'{"attempt_ids": []}')
+    with AgentLightningServer(store, token="secret") as server:
+        server._background._thread.uvicorn.config.timeout_keep_alive = 1.0
+        with Wire(server) as wire:
+            began = time.monotonic()
+            while time.monotonic() < began + 2.5:  # it is not quiet
+                assert wire.send(beat).answer()[0] == 200
+                time.sleep(0.1)
+            assert wire.closed()

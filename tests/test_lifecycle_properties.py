@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from agentlightning_nb.errors import TransitionError
 from agentlightning_nb.storage import lifecycle
-from agentlightning_nb.storage.writer import Op
+from agentlightning_nb.storage.turns import Op
 from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import TERMINAL, RolloutConfig, Span
 

@@ -104,7 +104,7 @@ def test_a_node_that_joins_gets_actors_and_costs_no_attempt(nodes):
 
 
 def test_no_more_is_claimed_than_there_are_actors_and_a_stalled_store_slows_them_down(nodes, tmp_path):
-    from agentlightning_nb.storage.writer import Op
+    from agentlightning_nb.storage.turns import Op
     from agentlightning_nb.workers.ray import RayPool
 
     store, tick, goes_on = LightningStore(tmp_path / "run.db"), threading.Event(), threading.Event()

@@ -25,7 +25,7 @@ from agentlightning_nb.storage.rows import (
     to_json,
 )
 from .spans import check_rewards
-from .writer import Later, Refusal, Turn
+from .turns import Later, Refusal, Turn
 from agentlightning_nb.types import (
     ATTEMPT_NEXT,
     QUEUED,

@@ -12,7 +12,7 @@ from typing import Any
 
 from .lookups import ACTIVE
 from .rows import as_metadata
-from .writer import Turn
+from .turns import Turn
 
 # %% ../../nbs/storage/liveness.ipynb #71c77d89
 def alive(turn: Turn, attempt_id: str, rollout_id: str, status: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import BadRequestError, NotFoundError
 from .rows import SELECT_ATTEMPT, SELECT_ROLLOUT, attempt_of, rollout_of
-from .writer import Turn
+from .turns import Turn
 from ..types import Attempt, Rollout
 from ..types.kinds import ident
 

@@ -9,7 +9,7 @@ __all__ = ['MODEL_CALLS', 'Usage', 'call_usage', 'summed', 'usage_of', 'keep_usa
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .writer import Turn
+from .turns import Turn
 from ..types import Span
 
 # %% ../../nbs/storage/usage.ipynb #254c34fb

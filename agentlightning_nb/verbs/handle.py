@@ -22,7 +22,8 @@ from ..storage.checkpoints import Checkpointer
 from ..storage.files import Readers, WriteLock, connect_writer
 from ..storage.mailbox import Letter
 from ..storage.search import Searcher
-from ..storage.writer import Op, Writer
+from ..storage.turns import Op
+from ..storage.writer import Writer
 
 # %% ../../nbs/verbs/handle.ipynb #98fcf26b
 class FileWriter(Writer):

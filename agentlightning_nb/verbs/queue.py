@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import BadRequestError
 from ..storage import lifecycle, lookups, rows
-from ..storage.writer import Later, Op, Turn
+from ..storage.turns import Later, Op, Turn
 from agentlightning_nb.types import (
     AttemptedRollout,
     EnqueueRolloutRequest,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..storage import liveness, lookups, queries, rows
 from ..storage.queries import any_of, combined, contains, equal
-from ..storage.writer import Op, Turn
+from ..storage.turns import Op, Turn
 from agentlightning_nb.types import (
     AgentLightningTask,
     as_resources,

@@ -13,7 +13,7 @@ from ..storage import lifecycle, liveness, queries, rows
 from ..storage.incoming import incoming_of
 from ..storage.listing import ListQuery, rollout_page
 from ..storage.queries import any_of, both, combined, contains, equal
-from ..storage.writer import Op
+from ..storage.turns import Op
 from agentlightning_nb.types import (
     Attempt,
     AttemptedRollout,

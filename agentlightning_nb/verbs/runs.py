@@ -15,7 +15,7 @@ from ..errors import BadRequestError, NotFoundError
 from ..storage import frames, queries, rows, sums, training, verdicts
 from ..storage import annotations as notes
 from ..storage.queries import combined, equal
-from ..storage.writer import Op, Turn
+from ..storage.turns import Op, Turn
 from .handle import Handle
 
 # %% ../../nbs/verbs/runs.ipynb #68d00b02

@@ -12,7 +12,7 @@ from typing import Any
 from ..storage import lookups, queries, recording, rows
 from ..storage.incoming import Incoming, incoming_of, placed
 from ..storage.spans import SETTLE, settle_values, settled, span_of, span_text
-from ..storage.writer import Op, Turn
+from ..storage.turns import Op, Turn
 from ..types import PaginatedResult, Span, Triplet
 from ..types.kinds import checked, ident, several, texts
 from .handle import Handle
@@ -47,7 +47,8 @@ class SpanVerbs(Handle):
         self._do(self._add_incoming(spans))
 
     def _add_incoming(self, spans: Sequence[Incoming]) -> Op:
-        return Op(lambda turn: recording.add_spans(turn, spans))
+        joint = None if any(span.reward for span in spans) else recording.add_jointly
+        return Op(lambda turn: recording.add_spans(turn, spans), joint=joint, parts=spans)
 
     def get_next_span_sequence_id(self, rollout_id: str, attempt_id: str) -> int:
         "A number for the attempt's next span, given out once."
