@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import LightningClient
+from .engines.upstreams import as_engines
 from .errors import BadRequestError
 from .server import AgentLightningServer
 from .store import LightningStore
@@ -23,6 +24,15 @@ class Hub:
     "The store and the server of one trainer, each made when first used."
 
     def __init__(self, backend: Any, store: Any, upstream: Any):
+        if not isinstance(backend, str | AgentLightningServer | None):
+            raise BadRequestError(
+                f"backend is a {type(backend).__name__}; give a URL, an AgentLightningServer or nothing."
+            )
+        if not isinstance(store, str | Path | None) and not hasattr(store, "query_rollouts"):
+            raise BadRequestError(
+                f"store is a {type(store).__name__}; give a LightningStore, a file's path or nothing."
+            )
+        as_engines(upstream)
         self.backend, self._given, self.upstream = backend, store, upstream
         self._store: Any = None
         self._server: AgentLightningServer | None = None
@@ -43,10 +53,6 @@ class Hub:
             return self.backend.start().store
         if isinstance(self.backend, str):
             return LightningClient(self.backend)
-        if self.backend is not None:
-            raise BadRequestError(
-                f"backend is a {type(self.backend).__name__}; give a URL, an AgentLightningServer or nothing."
-            )
         if self._given is None or isinstance(self._given, str | Path):
             return LightningStore(self._given or ":memory:")
         return self._given

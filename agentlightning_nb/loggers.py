@@ -14,7 +14,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,6 +126,8 @@ PLACES: dict[str, Callable[[About], Writer]] = {
 
 def logger_names(log_to: str | Sequence[str]) -> tuple[str, ...]:
     "The names, checked: an unknown one lists the known ones, and a package that is missing says how to get it."
+    if not isinstance(log_to, str | Iterable):
+        raise BadRequestError(f"log_to is a {type(log_to).__name__}; give names: {', '.join(PLACES)}.")
     names = (log_to,) if isinstance(log_to, str) else tuple(log_to)
     for name in names:
         if name not in PLACES:

@@ -29,7 +29,14 @@ from .background import BackgroundServer
 from .client import servers_folder
 from .engines.openai import OpenAIEngine
 from .engines.upstreams import standing
-from .errors import LightningError, NotFoundError, TooLargeError, UnauthorizedError, error_to_json
+from agentlightning_nb.errors import (
+    BadRequestError,
+    LightningError,
+    NotFoundError,
+    TooLargeError,
+    UnauthorizedError,
+    error_to_json,
+)
 from .event_routes import Ring, add_event_routes
 from .express import Express
 from .lane import Lane
@@ -216,6 +223,8 @@ class AgentLightningServer:
         token: str | None = None,  # None makes one, empty asks nobody
         upstream: Any = None,
     ):
+        if store is not None and not hasattr(store, "query_rollouts"):
+            raise BadRequestError(f"store is {store!r:.80}; give a LightningStore, such as LightningStore('run.db').")
         self.store = LightningStore() if store is None else store
         self.token = secrets.token_urlsafe(32) if token is None else token
         self._proxy = Proxy(self.store, token=self.token)

@@ -21,7 +21,7 @@ from typing import Any
 from .algorithms.base import Algorithm, Run, as_algorithm, with_options
 from .engines.upstreams import ByModel, weights_name
 from .errors import BadRequestError, LightningError, RunError, need
-from .litagent import LitAgent, run_rollout
+from .litagent import LitAgent, check_agent, run_rollout
 from .driving import drive, name_of, options_of, watch
 from .hub import Hub
 from .loggers import About, Loggers, logger_names
@@ -92,8 +92,8 @@ class Trainer:
             str
         ] = (),  # tensorboard, wandb, mlflow, trackio, or several of them; the store has everything anyway
     ):
-        if n_workers < 1:
-            raise BadRequestError(f"n_workers is {n_workers}; at least one is needed.")
+        if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
+            raise BadRequestError(f"n_workers is {n_workers!r:.80}; give a whole number from 1.")
         self.n_workers, self.workers = n_workers, check_kind(workers)
         self.log_to = logger_names(log_to)
         self._hub = Hub(backend, store, upstream)
@@ -136,7 +136,7 @@ class Trainer:
         algorithm: Any = None,  # an Algorithm, an object with optimize_step, or a name such as "grpo"
         *,
         tasks: Any = None,  # a list of tasks or rows, a DataFrame, anything with len and []
-        val_tasks: Any = (),
+        val_tasks: Any = None,
         resources: Mapping[str, Any] | None = None,  # named resources to begin with
         max_steps: int | None = None,
         n: int | None = None,  # rollouts of each task in a step
@@ -185,13 +185,12 @@ class Trainer:
         resume: TrainingRun | str | None,
     ) -> TrainingRun:
         self._not_running()
-        if not hasattr(agent, "training_rollout"):
-            raise BadRequestError(
-                f"agent is a {type(agent).__name__}; subclass LitAgent or decorate a function with @rollout."
-            )
+        check_agent(agent)
         if not (given := as_tasks(_required(tasks, "tasks"))):
             raise BadRequestError("tasks is empty; give at least one task.")
         folder, options = _folder_of(self.store), options_of(algorithm)
+        if not isinstance(resume, TrainingRun | str | None):
+            raise BadRequestError(f"resume is a {type(resume).__name__}; give a run, or its id.")
         run_id = resume.run_id if isinstance(resume, TrainingRun) else resume or new_id("run")
         loggers = Loggers(self.log_to, About(run_id, folder, name_of(algorithm), options))
         run = TrainingRun(
@@ -199,7 +198,7 @@ class Trainer:
             algorithm=name_of(algorithm),
             folder=folder,
             tasks=given,
-            val_tasks=as_tasks(val_tasks),
+            val_tasks=[] if val_tasks is None else as_tasks(val_tasks),
             resources=as_resources(resources),
             config=config,
             serve=lambda engine: self._serve_for(pool, engine),
@@ -248,7 +247,7 @@ class Trainer:
         algorithm: Any = None,
         *,
         tasks: Any = None,
-        val_tasks: Any = (),
+        val_tasks: Any = None,
         resources: Mapping[str, Any] | None = None,
         max_steps: int | None = None,
         n: int | None = None,
@@ -310,7 +309,12 @@ class Trainer:
     ) -> list[LitRollout]:
         "The same as records. Failed rollouts are rows with their error, however many."
         named = as_resources(resources) if resources is not None else self._current_resources()
-        evaluation = Evaluation(n=n, sampling=sampling)
+        check_agent(agent)
+        if not isinstance(sampling, Mapping | None):
+            raise BadRequestError(
+                f"sampling is a {type(sampling).__name__}; give a dict, such as {{'temperature': 0}}."
+            )
+        evaluation = with_options(Evaluation(sampling=sampling), {"n": n})
         with self._engine_for(named):
             run = self._start(agent, evaluation, tasks, (), named, config_for(self.workers, timeout_s=timeout_s), None)
             watch(run, progress=False)
@@ -342,6 +346,7 @@ class Trainer:
         mode: Mode | None = None,  # None is the task's own, else train
     ) -> LitRollout:
         "One rollout, here and now. What the agent raises is raised where it happened; a server starts only if a model is to be called."
+        check_agent(agent)
         asked, named = as_task(task), as_resources(resources)
         needs_server = any(isinstance(r, LLM) for r in named.values())
         with contextlib.ExitStack() as stack:

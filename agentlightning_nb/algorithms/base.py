@@ -155,11 +155,21 @@ def with_options(algorithm: Any, options: Mapping[str, Any]) -> Any:
     given = {name: value for name, value in options.items() if value is not None}
     if not given:
         return algorithm
+    _check_numbers(given)
     known = [f.name for f in dataclasses.fields(algorithm) if f.init] if dataclasses.is_dataclass(algorithm) else []
     if unknown := [name for name in given if name not in known]:
         have = ", ".join(known) or "none"
         raise BadRequestError(f"{type(algorithm).__name__} has no option {unknown[0]!r}. Its options: {have}.")
     return dataclasses.replace(algorithm, **given)
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    for name in options.keys() & {"max_steps", "n", "batch_size", "eval_every", "seed"}:
+        value, least = options[name], 0 if name == "seed" else 1
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise BadRequestError(f"{name} is {value!r:.80}; give a whole number from {least}.")
+    if isinstance(lr := options.get("lr", 1.0), bool) or not isinstance(lr, int | float) or not lr > 0:
+        raise BadRequestError(f"lr is {lr!r:.80}; give a number above 0.")
 
 # %% ../../nbs/algorithms/base.ipynb #b4856c1e
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +245,7 @@ def as_algorithm(
         return chain(tuple(map(as_algorithm, algorithm)))
     if isinstance(algorithm, Mapping) and algorithm:
         return importlib.import_module("agentlightning_nb.algorithms.team").Team(dict(algorithm))
-    if hasattr(algorithm, "optimize_step"):
+    if not inspect.isclass(algorithm) and hasattr(algorithm, "optimize_step"):
         return OptimizeSteps(algorithm)
     if not inspect.isclass(algorithm) and callable(getattr(algorithm, "run", None)):
         return algorithm

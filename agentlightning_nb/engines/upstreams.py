@@ -16,12 +16,17 @@ from typing import Any
 from .base import Engine, Reply
 from .openai import OpenAIEngine
 from .streams import Heard, batches_of
-from ..errors import NotFoundError
+from ..errors import BadRequestError, NotFoundError
 
 # %% ../../nbs/engines/upstreams.ipynb #9d5e99ce
 def as_engines(upstream: Any) -> list[Engine]:
     "The engines of an upstream: none, one, or several; a URL is an OpenAI-compatible endpoint."
     given = upstream if isinstance(upstream, list | tuple) else [] if upstream is None else [upstream]
+    for one in given:
+        if not isinstance(one, str) and not hasattr(one, "chat"):
+            raise BadRequestError(
+                f"upstream is a {type(one).__name__}; give an engine, the URL of an endpoint such as http://localhost:8001/v1, or a list of them."
+            )
     return [OpenAIEngine(one) if isinstance(one, str) else one for one in given]
 
 

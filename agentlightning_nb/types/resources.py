@@ -114,7 +114,12 @@ class LLM(AgentResource):
     def __init__(self, model: str, base_url: str | None = None, sampling: dict[str, Any] | None = None, **data: Any):
         base_url = data.pop("endpoint", None) if base_url is None else base_url
         sampling = data.pop("sampling_parameters", None) if sampling is None else sampling
-        super().__init__(model=model, endpoint=base_url or None, sampling_parameters=sampling or {}, **data)
+        super().__init__(
+            model=model,
+            endpoint=base_url or None,
+            sampling_parameters={} if sampling is None else sampling,
+            **data,
+        )
 
     @property
     def endpoint(self) -> str | None:

@@ -81,6 +81,7 @@ def config_for(
     max_attempts: int = 1,  # tries that the user allows
 ) -> RolloutConfig:
     "When attempts of a run end and what is tried again."
+    RolloutConfig(timeout_seconds=timeout_s, max_attempts=max_attempts)  # says what is wrong with them
     retried: list[AttemptStatus] = ["failed", "timeout", "unresponsive"] if max_attempts > 1 else []
     if workers == "thread":
         return RolloutConfig(timeout_seconds=timeout_s, max_attempts=max_attempts, retry_condition=retried)

@@ -1,0 +1,106 @@
+"A trainer refuses an argument that makes no sense where it is given, by its name and with what would make sense."
+
+import asyncio
+
+import pytest
+
+from agentlightning_nb.errors import BadRequestError, LightningError
+from agentlightning_nb.litagent import LitAgent, rollout
+from agentlightning_nb.server import AgentLightningServer
+from agentlightning_nb.trainer import Trainer
+from agentlightning_nb.types import AgentLightningTask
+
+
+class Half(LitAgent):
+    def training_rollout(self, task, rollout_id, resources):
+        return 0.5
+
+
+class Look:
+    def __init__(self):
+        self.steps = 0
+
+    def optimize_step(self, rollout_results, resources_version):
+        self.steps += 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_steps": 0}, "max_steps is 0; give a whole number from 1"),
+        ({"max_steps": "x"}, "max_steps is 'x'"),
+        ({"max_steps": 1.5}, "max_steps is 1.5"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"n": True}, "n is True"),
+        ({"seed": "x"}, "seed is 'x'; give a whole number from 0"),
+        ({"lr": "x"}, "lr is 'x'; give a number above 0"),
+        ({"timeout_s": -1}, "timeout_seconds"),
+        ({"max_attempts": "x"}, "max_attempts"),
+        ({"resume": 5}, "resume is a int; give a run, or its id"),
+        ({"algorithm": Look}, "the class Look; give an instance"),
+        ({"agent": Half}, "the class Half; give an instance, such as Half()"),
+        ({"agent": lambda task: 1.0}, "decorate a function with @rollout"),
+        ({"agent": None}, "agent is a NoneType"),
+    ],
+)
+def test_fit(options, said):
+    given = {"agent": Half(), "algorithm": Look(), "tasks": [1]} | options
+    with Trainer(n_workers=1) as trainer, pytest.raises(BadRequestError) as refused:
+        trainer.fit(given.pop("agent"), algorithm=given.pop("algorithm"), progress=False, **given)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"n_workers": "x"}, "n_workers is 'x'; give a whole number from 1"),
+        ({"n_workers": 1.5}, "n_workers is 1.5"),
+        ({"n_workers": None}, "n_workers is None"),
+        ({"backend": 5}, "backend is a int; give a URL"),
+        ({"store": 5}, "store is a int; give a LightningStore"),
+        ({"upstream": 5}, "upstream is a int; give an engine"),
+        ({"upstream": ["http://localhost:1/v1", None]}, "upstream is a NoneType"),
+        ({"log_to": 5}, "log_to is a int; give names: tensorboard"),
+        ({"workers": "fork"}, "There are: thread, process, ray"),
+    ],
+)
+def test_a_trainer(options, said):
+    with pytest.raises(BadRequestError) as refused:
+        Trainer(**options)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"store": "run.db"}, "LightningStore('run.db')"), ({"upstream": 5}, "upstream")]
+)
+def test_a_server(options, said):
+    with pytest.raises(BadRequestError) as refused:
+        AgentLightningServer(**options)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("agent", [None, 5, Half, lambda task: 1.0])
+def test_dev_wants_an_agent_before_anything_else(agent):
+    trainer = Trainer(n_workers=1)
+    with pytest.raises(LightningError, match="^agent is"):
+        asyncio.run(trainer.dev(agent=agent, task=AgentLightningTask()))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"n": 0}, "n is 0; give a whole number from 1"),
+        ({"sampling": 5}, "sampling is a int"),
+        ({"timeout_s": "x"}, "timeout_seconds"),
+    ],
+)
+def test_evaluate(options, said):
+    with Trainer(n_workers=1) as trainer, pytest.raises(BadRequestError) as refused:
+        trainer.evaluate(Half(), [1], **options)
+    assert said in str(refused.value)
+
+
+def test_no_validation_may_be_said_as_none():
+    with Trainer(n_workers=1) as trainer:
+        trainer.fit(rollout(lambda task: 1.0), algorithm=(look := Look()), tasks=[1], val_tasks=None, progress=False)
+    assert look.steps == 1
