@@ -6,7 +6,8 @@ import sqlite3
 import threading
 
 from agentlightning_nb.otlp.intake import decode
-from agentlightning_nb.storage.spans import SELECT_SPAN, SETTLE, settle_values, settled
+from agentlightning_nb.storage.settling import SETTLE, settle_values
+from agentlightning_nb.storage.spans import SELECT_SPAN, settled
 from agentlightning_nb.store import LightningStore
 
 SAID = {

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECEIVED', 'AS_SENT', 'TOKENS', 'SPAN_COLUMNS', 'TOLD_ANEW', 'RETRIES', 'INSERT_SPAN', 'SELECT_SPAN', 'NEUTRAL',
-           'SETTLE', 'EMPTY', 'EMPTY_TEXT', 'SHORT', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs', 'token_blobs',
-           'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled', 'settle_values', 'span_of', 'rest_text',
+           'SHORT', 'EMPTY', 'EMPTY_TEXT', 'REWARD_SPANS', 'pack', 'unpack', 'unpack_logprobs', 'token_blobs',
+           'shaped_by', 'call_facts', 'span_row', 'mark_late', 'settled', 'without_mark', 'span_of', 'rest_text',
            'span_text', 'triplet_of', 'span_reward', 'check_rewards']
 
 # %% ../../nbs/storage/spans.ipynb #0ccf5b01
@@ -143,19 +143,22 @@ def settled(row: Sequence[Any]) -> Sequence[Any]:
     "The row of `SELECT_SPAN` with its attributes in our names; the same row where they are so already."
     if row[12] is None or RECEIVED not in row[12]:
         return row
-    rest = from_json(row[12])
-    if not rest.pop(RECEIVED, False):
+    told = _known_mark(row[12]) if len(row[12]) < SHORT else without_mark(row[12])
+    if not told[0]:
         return row
-    return (*row[:11], to_json(at_last(from_json(row[11]))), to_json(rest) if rest else None, *row[13:])
+    return (*row[:11], to_json(at_last(from_json(row[11]))), told[1], *row[13:])
 
 
-SETTLE = """UPDATE span SET attributes = ?, rest = ?
-    WHERE attempt_id = ? AND span_id = ? AND trace_id = ? AND attributes = ? AND rest = ?"""
+SHORT = 1000  # letters of a rest that is worth remembering: an emitter's, which all its spans have
 
 
-def settle_values(received: Sequence[Any], known: Sequence[Any]) -> tuple[Any, ...]:
-    "The values of `SETTLE` for a row as it was received and as it is `settled`."
-    return known[11], known[12], known[0], known[4], known[3], received[11], received[12]
+def without_mark(rest: str) -> tuple[bool, str | None]:
+    "Whether what a row says besides marks its attributes as `RECEIVED`, and what it says without that."
+    told = from_json(rest)
+    return bool(told.pop(RECEIVED, False)), to_json(told) if told else None
+
+
+_known_mark = lru_cache(maxsize=256)(without_mark)
 
 
 def span_of(row: Sequence[Any]) -> Span:
@@ -187,9 +190,6 @@ EMPTY = Span(rollout_id="", attempt_id="", name="").model_dump(
     include={"events", "links", "context", "parent", "resource"}
 )
 EMPTY_TEXT = to_json(EMPTY)
-
-
-SHORT = 1000  # letters of a rest that is worth remembering: an emitter's, which all its spans have
 
 
 def rest_text(rest: str) -> str:

@@ -57,7 +57,7 @@ def usage_of(spans: Sequence[Span]) -> Usage:
 
 def _tokens(told: Any, ids: Any) -> int:
     "The number that was told, else how many ids there are."
-    if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < 2**53:
+    if (type(told) is int or type(told) is float) and 0 <= told < 2**53:
         return int(told)
     return len(ids) if isinstance(ids, list) else 0
 

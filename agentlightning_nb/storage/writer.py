@@ -56,8 +56,8 @@ def in_our_words(error: Exception, name: str) -> Exception:
     return as_store_error(error, name) if isinstance(error, sqlite3.Error) else error
 
 # %% ../../nbs/storage/writer.ipynb #5f40167b
-IDLE_S = 0.02  # after this long without anything to do there is time for other things
-SPARE = 20  # of which so many are kept
+IDLE_S = 0.005  # after this long without anything to do there is time for other things
+SPARE = 20  # of which so many may wait
 MOMENT_S, MOMENTS = 0.0002, 4  # how long operations are waited for that are expected to come together
 MANY = 64  # more than so many are never expected
 
@@ -81,7 +81,7 @@ class Writer(threading.Thread):
         self._queue: SimpleQueue[Op | None] = SimpleQueue()
         self._claims: deque[Op] = deque()  # parked, first come first served
         self._waits: dict[str, list[Op]] = {}  # parked, by rollout
-        self._spare: deque[Op] = deque(maxlen=SPARE)
+        self._spare: deque[Op] = deque()
         self._deadline: float | None = None
         self._expected = 0
         self._durable = True
@@ -97,14 +97,17 @@ class Writer(threading.Thread):
             self._queue.put(op)
         return op.future
 
-    def when_idle(self, run: Callable[[Turn], Any]) -> None:
-        "Do this when nothing is queued. Nobody waits for it; what many others push out, or is left at the end, is not done."
+    def when_idle(self, run: Callable[[Turn], Any]) -> bool:
+        "Do this when nothing is queued; False when too much waits for that. Nobody is told, and what is left at the end is not done."
+        if len(self._spare) >= SPARE:
+            return False
         op, first = Op(run, durable=False), not self._spare
         op.future = Future()
         self._spare.append(op)
         if first:
             with contextlib.suppress(StoreError):  # closed by now
                 self.submit(Op(lambda turn: None, durable=False))  # so that the thread looks up
+        return True
 
     def close(self, timeout_s: float = 30.0) -> None:
         "Finish what is queued, refuse who still waits, end the thread."
