@@ -250,15 +250,15 @@ class Proxy:
             raise
 
     async def _streamed(self, call: Call, teller: Teller, caller: Caller, send: Send) -> None:
-        batches = batches_of(call.engine, call.body, call.session, heard := Heard())
-        telling = Telling(teller)
+        telling = Telling(teller, heard := Heard())
+        batches = batches_of(call.engine, call.body, call.session, heard)
         try:
             while not isinstance(batch := await caller.stays_for(anext(batches)), Reply):
                 told = telling.now(batch)
                 if told or call.first_chunk is None and not telling.held:
                     await self._tell(call, told, send)
                     if caller.outlet is not None and caller.outlet.ready():
-                        telling.pump(caller.outlet, heard)
+                        telling.pump(caller.outlet)
         except NotSpoken:
             raise
         except (Exception, asyncio.CancelledError) as e:

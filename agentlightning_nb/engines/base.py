@@ -34,6 +34,7 @@ class Heard:
         # once this is set, an engine that can gives it the chunks as they come, until it says that there is no room
         self.take: Callable[[list[dict[str, Any]]], bool] | None = None
         self.resume: Callable[[], None] = lambda: None  # there is room again
+        self.skims = False  # whether who listens takes chunks that are skimmed only
 
 
 class Engine(Protocol):

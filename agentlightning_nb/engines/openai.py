@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..dialects.base import json_bytes
 from .base import Heard, Reply
-from .chunks import Assembly, Chunk, Events, data_of, reply_of
+from .chunks import Assembly, Chunk, Events, Skimmed, data_of, reply_of, skimmed
 from .endpoint import Endpoint
 from .http import Answer, whole_of
 from ..errors import BadRequestError, LightningError, ServerError
@@ -61,11 +61,16 @@ def pause_before(
     return min(backoff_s * 2**retry, most_s) * random.uniform(0.75, 1.25)
 
 # %% ../../nbs/engines/openai.ipynb #7c9e0c83
-def read(events: list[bytes], assembly: Assembly) -> tuple[list[Chunk], UpstreamError | None]:
-    "The chunks of events, put into the assembly, and the error that ended them."
-    chunks = []
+def read(
+    events: list[bytes], assembly: Assembly, skims: bool = False
+) -> tuple[list[Chunk | Skimmed], UpstreamError | None]:
+    "The chunks of events, put into the assembly, and the error that ended them; with `skims` most of them are not read yet."
+    chunks: list[Chunk | Skimmed] = []
     for raw in events:
-        if isinstance(told := data_of(raw), dict):
+        if skims and (seen := skimmed(raw)) is not None:
+            assembly.keep(raw)
+            chunks.append(seen)
+        elif isinstance(told := data_of(raw), dict):
             if told.get("error"):
                 return chunks, UpstreamError("The endpoint broke off.", json_bytes(told))
             assembly.add(told)
@@ -223,13 +228,14 @@ class OpenAIEngine:
         self, body: dict[str, Any], *, session: str | None = None, heard: Heard | None = None
     ) -> AsyncIterator[list[dict[str, Any]] | Reply]:
         "The chunks, those that have come at once together, then the `Reply`. Leaving the loop early closes the call upstream."
-        assembly, heard = Assembly(), Heard() if heard is None else heard
+        heard = Heard() if heard is None else heard
+        assembly = Assembly(brief=heard.skims)
         heard.so_far = assembly.so_far
         if self.token_ids is None:
             await self.knows_ids()
 
         def pump(events: list[bytes]) -> bool:
-            chunks, broken = read(events, assembly)
+            chunks, broken = read(events, assembly, heard.skims)
             room = heard.take(chunks) if chunks else True
             if broken is not None:
                 raise broken
@@ -242,7 +248,7 @@ class OpenAIEngine:
         batches = self.events("chat/completions", self._asked(body, stream=True), pumps=pumps)
         async with contextlib.aclosing(batches):
             async for events in batches:
-                chunks, broken = read(events, assembly)
+                chunks, broken = read(events, assembly, heard.skims)
                 if chunks:
                     yield chunks
                 if broken is not None:

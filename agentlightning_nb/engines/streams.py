@@ -15,7 +15,7 @@ from typing import Any
 from ..asgi import Outlet
 from ..dialects.base import Teller
 from .base import Engine, Heard, Reply
-from .chunks import Assembly
+from .chunks import Assembly, Skimmed
 
 log = logging.getLogger(__name__)
 
@@ -46,29 +46,34 @@ def batches_of(
 class Telling:
     "Tells chunks as they come. From the finish reason on they are `held`, for when the call has been recorded."
 
-    def __init__(self, teller: Teller):
-        self.teller, self.held = teller, []
+    def __init__(self, teller: Teller, heard: Heard):
+        self.teller, self.heard, self.held = teller, heard, []
+        heard.skims = hasattr(teller, "skimmed")
 
-    def now(self, chunks: list[dict[str, Any]]) -> bytes:
+    def now(self, chunks: list[dict[str, Any] | Skimmed]) -> bytes:
         "The events for the caller."
-        told = b""
+        told = []
         for chunk in chunks:
+            if type(chunk) is Skimmed and not self.held:
+                told.append(self.teller.skimmed(chunk))
+                continue
+            chunk = chunk.whole() if type(chunk) is Skimmed else chunk
             if self.held or any(c.get("finish_reason") for c in chunk.get("choices") or ()):
                 self.held.append(chunk)
             else:
-                told += self.teller.chunk(chunk)
-        return told
+                told.append(self.teller.chunk(chunk))
+        return b"".join(told)
 
-    def pump(self, outlet: Outlet, heard: Heard) -> None:
+    def pump(self, outlet: Outlet) -> None:
         "From now on the chunks go from the engine straight to the caller, and wait while it does not read."
 
-        def take(chunks: list[dict[str, Any]]) -> bool:
+        def take(chunks: list[dict[str, Any] | Skimmed]) -> bool:
             if not (told := self.now(chunks)) or outlet.write(told):
                 return True
-            outlet.when_room(heard.resume)
+            outlet.when_room(self.heard.resume)
             return False
 
-        heard.take = take
+        self.heard.take = take
 
 
 def said_so_far(heard: Heard) -> Reply | None:
