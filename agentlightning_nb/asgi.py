@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Receive', 'Send', 'Headers', 'BODY_LIMIT', 'HEAD_LIMIT', 'CLOSE', 'LEAVING', 'OUTLET', 'token_of', 'check_token',
-           'CallerLeft', 'check_size', 'read_body', 'limited', 'send_start', 'send_part', 'send_bytes', 'send_json',
-           'gone', 'Leaving', 'Outlet', 'Caller']
+           'challenge', 'CallerLeft', 'check_size', 'read_body', 'limited', 'send_start', 'send_part', 'send_bytes',
+           'send_json', 'gone', 'Leaving', 'Outlet', 'Caller']
 
 # %% ../nbs/10a_asgi.ipynb #e57e45c3
 import asyncio
@@ -35,7 +35,10 @@ def token_of(headers: Headers) -> str:
     for name, value in headers:
         if name in (b"authorization", b"x-api-key", b"api-key"):
             shown = value.decode("latin1").strip()
-            return _password(shown[6:]) if shown.startswith("Basic ") else shown.removeprefix("Bearer ").strip()
+            scheme, _, credentials = shown.partition(" ")
+            if scheme.lower() == "basic":
+                return _password(credentials.strip())
+            return credentials.strip() if scheme.lower() == "bearer" else shown
     return ""
 
 
@@ -45,6 +48,13 @@ def check_token(expected: str, headers: Headers) -> None:
         raise UnauthorizedError(
             "This server wants its token, as 'Authorization: Bearer ...'. Whoever started it has it."
         )
+
+
+def challenge(headers: Headers) -> Headers:
+    "How whoever showed no token may show it: a browser that opens a page asks its reader for it, as a password."
+    wants_page = any(name == b"accept" and b"text/html" in value for name, value in headers)
+    kind = b'Basic realm="agentlightning_nb: any name, and the token as the password"' if wants_page else b"Bearer"
+    return ((b"www-authenticate", kind),)
 
 # %% ../nbs/10a_asgi.ipynb #4030424b
 BODY_LIMIT = 64 << 20  # bytes

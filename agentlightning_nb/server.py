@@ -24,7 +24,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from . import __version__
-from .asgi import CLOSE, Receive, Send, check_size, check_token, limited, send_json
+from .asgi import CLOSE, Receive, Send, challenge, check_size, check_token, limited, send_json
 from .background import BackgroundServer
 from .client import servers_folder
 from .engines.openai import OpenAIEngine
@@ -37,6 +37,7 @@ from agentlightning_nb.errors import (
     UnauthorizedError,
     error_to_json,
 )
+from .described import routes_page
 from .event_routes import Ring, add_event_routes
 from .express import Express
 from .lane import Lane
@@ -88,7 +89,8 @@ class Gate:
         except (TooLargeError, UnauthorizedError) as e:
             if path == "/" and scope["method"] == "GET" and isinstance(e, UnauthorizedError):
                 return await page(e.status)(scope, receive, send)  # it asks for the token
-            return await send_json(send, e.status, error_to_json(e), CLOSE if isinstance(e, TooLargeError) else ())
+            head = CLOSE if isinstance(e, TooLargeError) else challenge(scope["headers"])
+            return await send_json(send, e.status, error_to_json(e), head)
         receive = receive if sized else limited(receive)
         if not await self.express(scope, receive, send):
             await self.app(scope, receive, send)
@@ -143,6 +145,8 @@ def create_app(
     app = Fronted(
         title="agentlightning_nb",
         version=__version__,
+        docs_url=None,  # ours fetches nothing from elsewhere
+        redoc_url=None,
         **(quiet if "telemetry" in inspect.signature(FastAPI).parameters else {}),
     )
     app.state.verbs, app.state.proxy, app.state.ring = Verbs(store), proxy, Ring(store)
@@ -182,6 +186,11 @@ def create_app(
     async def not_spans() -> Response:
         "What is not kept here: 404, with where spans go."
         raise NotFoundError("Only spans are kept here. POST /v1/traces takes them.")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        head = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return Response(routes_page(app.openapi()), headers=head, media_type="text/html; charset=utf-8")
 
     express.take(app)
     ours = app.openapi

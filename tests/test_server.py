@@ -410,6 +410,28 @@ def test_extra_fields_of_other_clients_are_tolerated(server):
     assert post(server, "/spans", span(started, extra="x"))[0] == 201
 
 
+def test_what_the_protocol_requires_is_required(server):
+    status, told = post(server, "/queues/rollouts/enqueue", {"rollouts": [{"mode": "train"}]})
+    assert status == 422 and "input" in told["detail"]
+    status, told = post(server, "/resources", {"llm": {"resource_type": "llm", "endpoint": "http://h/v1"}})
+    assert status == 422 and told["detail"] == "Resource 'llm' is no llm: it lacks model."
+
+
+def test_attempts_are_sorted_by_who_made_them(server):
+    (made,) = enqueue(server, 1)
+    for worker in ("b", "a"):
+        assert post(server, f"/rollouts/{made['rollout_id']}/attempts", {"worker_id": worker})[0] == 201
+    told = get(server, f"/rollouts/{made['rollout_id']}/attempts", sort_by="worker_id")[1]
+    assert [a["worker_id"] for a in told["items"]] == ["a", "b"]
+
+
+def test_tasks_come_in_pages(server):
+    assert post(server, "/tasks", [{"name": name, "input": 1} for name in "abc"])[0] == 201
+    status, told = get(server, "/tasks", limit=2, offset=1)
+    assert status == 200 and [t["name"] for t in told["items"]] == ["b", "c"] and told["total"] == 3
+    assert get(server, "/tasks", limit="x")[0] == 422
+
+
 # tokens
 
 

@@ -153,3 +153,36 @@ def test_nothing_but_health_answers_without_the_token(server):
     told = {path: ask(server, "GET", path, headers={"Authorization": ""}.items())[0] for path in paths}
     assert told == dict.fromkeys(paths, 401)
     assert ask(server, "GET", "/health", headers={"Authorization": ""}.items())[0] == 200
+
+
+def test_whoever_shows_no_token_is_told_how(server):
+    def challenged(accept: str) -> str:
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+        try:
+            connection.request("GET", "/docs", headers={"Accept": accept})
+            answer = connection.getresponse()
+            answer.read()
+            return f"{answer.status} {answer.headers['WWW-Authenticate']}"
+        finally:
+            connection.close()
+
+    assert challenged("application/json") == "401 Bearer"
+    assert challenged("text/html,*/*").startswith(
+        "401 Basic realm="
+    )  # a browser asks for the password, which is the token
+    for shown in (f"bearer {server.token}", f"BEARER  {server.token}"):  # the scheme's letters are of any case
+        assert ask(server, "GET", "/v1/agl/statistics", headers={"Authorization": shown}.items())[0] == 200
+
+
+def test_the_page_of_the_routes_fetches_nothing(server):
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    connection.request("GET", "/docs", headers={"Authorization": f"Bearer {server.token}"})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    assert answer.status == 200 and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "<script" not in text and "http://" not in text and "https://" not in text
+    assert (
+        "/v1/agl/queues/rollouts/dequeue" in text
+        and "/rollout/{rollout_id}/attempt/{attempt_id}/v1/chat/completions" in text
+    )

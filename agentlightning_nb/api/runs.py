@@ -33,9 +33,14 @@ def add_run_routes(app: FastAPI, verbs: Verbs) -> None:
             raise BadRequestError(f"A task makes no sense: {e}") from e
         return answer(await verbs("add_tasks", tasks), 201)
 
-    @app.post("/v1/agl/tasks/search")
+    @app.get("/v1/agl/tasks")
     async def tasks(request: Request) -> Response:
         "A page of tasks, of `task_id_in` if given."
+        return answer(await verbs("query_tasks", **query_of(request, ("task_id_in", "limit", "offset"))))
+
+    @app.post("/v1/agl/tasks/search")
+    async def search_tasks(request: Request) -> Response:
+        "The same as a body."
         return answer(await verbs("query_tasks", **checked(await fields_of(request, "task_id_in", "limit", "offset"))))
 
     @app.post("/v1/agl/runs", status_code=201)

@@ -183,6 +183,9 @@ def resource_from_json(data: Any, name: str = "resource") -> AgentResource:
             f"Resource {name!r} is a {type(data).__name__}. Wrap it: PromptTemplate, LLM, ToolDefinition, ModelWeights or an AgentResource."
         )
     cls = resource_kinds().get(str(data["resource_type"]), AgentResource)
+    needed = {n: (n, f.alias) for n, f in cls.model_fields.items() if f.is_required()}
+    if missing := [n for n, names in needed.items() if not any(name in data for name in names)]:
+        raise BadRequestError(f"Resource {name!r} is no {data['resource_type']}: it lacks {', '.join(missing)}.")
     try:
         return cls(**data)
     except (TypeError, ValueError) as e:

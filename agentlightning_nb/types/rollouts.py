@@ -78,7 +78,7 @@ class EnqueueRolloutRequest(BaseModel):
     "What a new rollout is made of; everything but `input` may be left out."
 
     model_config = ConfigDict(frozen=True)
-    input: Any = None
+    input: Any
     mode: Mode | None = None
     resources_id: str | None = None
     config: RolloutConfig | None = None

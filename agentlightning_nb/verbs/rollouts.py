@@ -209,7 +209,16 @@ class RolloutVerbs(Handle):
         ident("rollout_id", rollout_id)
         columns = {
             name: f"a.{name}"
-            for name in ("sequence_id", "attempt_id", "status", "start_time", "end_time", "last_heartbeat_time")
+            for name in (
+                "sequence_id",
+                "attempt_id",
+                "status",
+                "worker_id",
+                "start_time",
+                "end_time",
+                "last_heartbeat_time",
+                "reward",
+            )
         }
         return self._read(
             lambda conn: queries.page(
