@@ -75,7 +75,8 @@ class Proxy:
             if match is None or scope["method"] != ("GET" if match["route"] == "models" else "POST"):
                 raise NotFoundError(f"No route {scope['method']} {scope['path']}.")
             if match["route"] == "models":
-                return await send_json(send, 200, await self._models(match["rollout"], match["attempt"]))
+                names = await self._models(match["rollout"], match["attempt"])
+                return await send_json(send, 200, self._described(names, match["model"]))
             await self.valve.enter()
             try:
                 await self._answer(match, scope, receive, send)
@@ -89,15 +90,20 @@ class Proxy:
             status, body = error_for(DIALECTS.get(match["route"], CHAT) if match else CHAT, e)
             await send_bytes(send, status, body, headers_for(status, e))
 
-    async def _models(self, rollout_id: str | None, attempt_id: str | None) -> dict[str, Any]:
+    async def _models(self, rollout_id: str | None, attempt_id: str | None) -> list[str]:
         binding = await self.attempts.binding(rollout_id, attempt_id) if rollout_id else None
         names = [m.model for m in binding.models] if binding else []
         names += [name for engine in self._engines for name in engine.models]
-        entries = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "agentlightning_nb"}
-            for name in dict.fromkeys(names)
-        ]
-        return {"object": "list", "data": entries}
+        return list(dict.fromkeys(names))
+
+    def _described(self, names: list[str], asked: str | None) -> dict[str, Any]:
+        "The list of the models as OpenAI has it, or the one that is asked for; an endpoint that names none may have it."
+        model = {"object": "model", "created": 0, "owned_by": "agentlightning_nb"}
+        if asked is None:
+            return {"object": "list", "data": [{"id": name} | model for name in names]}
+        if asked not in names and all(engine.models for engine in self._engines):
+            raise NotFoundError(f"No model {asked!r} is known here. Known: {', '.join(names) or 'none'}.")
+        return {"id": asked} | model
 
     async def _answer(self, match: re.Match, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         raw, headers, route = await read_body(receive), scope["headers"], match["route"]

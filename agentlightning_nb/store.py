@@ -71,7 +71,7 @@ class LightningStore(QueueVerbs, RolloutVerbs, SpanVerbs, ResourceVerbs, RunVerb
 
     def spans_df(self, rollout_id: str | None = None) -> Any:
         "A frame with one row per span. Needs pandas."
-        rows = self._read(lambda conn: frames.span_table(conn, rollout_id))
+        rows = self._read_spans(lambda conn: frames.span_table(conn, rollout_id))
         return frames.frame_of(need("pandas", "notebook"), rows, frames.SPANS)
 
     # what only who has the file can do

@@ -11,10 +11,12 @@ import pytest
 
 from agentlightning_nb.adapters import triplets_from_spans
 from agentlightning_nb.background import BackgroundServer
+from agentlightning_nb.client import LightningClient
 from agentlightning_nb.engines.base import Reply
 from agentlightning_nb.engines.openai import OpenAIEngine
 from agentlightning_nb.errors import BadRequestError
 from agentlightning_nb.proxy import Proxy
+from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import LLM
 
@@ -703,3 +705,26 @@ def test_an_engine_without_a_route_says_so(place, upstream):
         place(Parrot()).client().embeddings.create(model="tiny", input="a")
     with pytest.raises(openai.BadRequestError, match="cannot be streamed"):
         place(OpenAIEngine(upstream.url)).client().completions.create(model="tiny", prompt="a", stream=True)
+
+
+def test_one_model_is_described_too(place):
+    p = place(Parrot())
+    assert p.client().models.retrieve("parrot").id == "parrot"
+    with pytest.raises(openai.NotFoundError, match="Known: tiny, parrot"):
+        p.client().models.retrieve("other")
+
+
+def test_whoever_has_the_answer_finds_the_call(tmp_path):
+    "The answer does not wait for the file, so reading spans does: in a file as in memory, here and over HTTP."
+    with (
+        LightningStore(tmp_path / "store.db") as store,
+        AgentLightningServer(store, upstream=Parrot(), token="t") as server,
+    ):
+        with LightningClient(server.url, "t") as remote:
+            for asked in (store, remote) * 10:
+                r = store.start_rollout(1)
+                base = f"{server.url}/rollout/{r.rollout_id}/attempt/{r.attempt.attempt_id}/v1"
+                with openai.OpenAI(base_url=base, api_key="t", max_retries=0) as client:
+                    client.chat.completions.create(model="parrot", messages=[{"role": "user", "content": "hi"}])
+                assert asked.query_spans(r.rollout_id).total == 1
+                assert len(store.spans_df(r.rollout_id)) == 1

@@ -17,7 +17,7 @@ from ..engines.chat import CHAT
 # %% ../../nbs/proxied/addresses.ipynb #85cfbd16
 ADDRESS = re.compile(
     r"^(?:/rollout/(?P<rollout>[^/]+)/attempt/(?P<attempt>[^/]+))?(?:/v1){1,2}"  # Anthropic's clients add a /v1
-    r"/(?P<route>chat/completions|completions|embeddings|responses|messages/count_tokens|messages|models)/?$"
+    r"/(?P<route>chat/completions|completions|embeddings|responses|messages/count_tokens|messages|models)(?:(?<=/models)/(?P<model>.+?))?/?$"
 )
 DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES, "messages/count_tokens": MESSAGES}
 
@@ -44,7 +44,7 @@ ROUTES = {
     "messages/count_tokens": "How many tokens a message's prompt has",
     "completions": "OpenAI's text completions, from an endpoint that has them",
     "embeddings": "OpenAI's embeddings, from an endpoint that has them",
-    "models": "The models that may be named",
+    "models": "The models that may be named; with the name of one after it, that one",
 }
 
 

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,6 +45,7 @@ class FileWriter(Writer):
                 raise as_store_error(e, path) from e
             raise
         self.handles, self.settling = 1, Settling(self.when_idle)
+        self.said: Future | None = None  # what was submitted last of spans that nobody waits for
         self.counting = threading.Lock()
         if self.checkpointer is not None:
             self.checkpointer.start()
@@ -123,7 +124,10 @@ class Handle:
 
     def submit(self, verb: str, /, *args: Any, **kwargs: Any) -> Future:
         "Begin a write or a wait without blocking; the future has what the verb returns."
-        return self._send(self._op(verb, args, kwargs))
+        sent = self._send(self._op(verb, args, kwargs))
+        if verb == "add_many_spans":
+            self._writer.said = sent
+        return sent
 
     def submit_to(self, letter: Letter, verb: str, /, *args: Any, **kwargs: Any) -> None:
         "The same; the letter gets what the verb returns."
@@ -148,6 +152,13 @@ class Handle:
             return self._do(Op(lambda turn: query(turn.conn), durable=False))
         with self._readers.connection() as conn:
             return query(conn)
+
+    def _read_spans(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+        "The same of spans: those that were submitted are there first, so whoever has a model's answer finds its call."
+        said = None if self._writer is None else self._writer.said
+        if said is not None and not said.done() and threading.current_thread() is not self._writer:
+            wait((said,))
+        return self._read(query)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call the listener with the events of each commit, on the writer's thread, where it must not wait; what comes back ends that.

@@ -114,7 +114,7 @@ class SpanVerbs(Handle):
                 changed.append(settle_values(row, known))
             return make(known)
 
-        page = self._read(lambda conn: asked.page(conn, made))
+        page = self._read_spans(lambda conn: asked.page(conn, made))
         if self._writer is not None and changed:
             self._writer.settling.plan(changed)
         return page
@@ -122,4 +122,4 @@ class SpanVerbs(Handle):
     def query_triplets(self, rollout_ids: Sequence[str]) -> dict[str, list[Triplet]]:
         "The triplets of each rollout's last attempt, in order of calling."
         ids = texts("rollout_ids", rollout_ids)
-        return self._read(lambda conn: queries.triplets(conn, ids))
+        return self._read_spans(lambda conn: queries.triplets(conn, ids))
