@@ -1,8 +1,11 @@
-"What several test files share: the store by each of the ways there are to reach one."
+"What several test files share: the store by each of the ways there are to reach one, and servers that end at once."
 
+import asyncio
+import gc
 from contextlib import ExitStack
 
 import pytest
+import uvicorn.server
 
 from agentlightning_nb.client import LightningClient
 from agentlightning_nb.server import AgentLightningServer
@@ -20,3 +23,27 @@ def store(request, tmp_path, monkeypatch):
             server = stack.enter_context(AgentLightningServer(opened, token="t"))
             opened = stack.enter_context(LightningClient(server.url, "t"))
         yield opened
+
+
+class Brisk:
+    "asyncio for uvicorn, which sleeps a tenth of a second between two looks at whether it is to end, and another when it ends."
+
+    def __getattr__(self, name):
+        return getattr(asyncio, name)
+
+    async def sleep(self, delay_s):
+        await asyncio.sleep(delay_s / 20)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def servers_that_end_at_once():
+    "A thousand servers are started and stopped here: two minutes of sleep."
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(uvicorn.server, "asyncio", Brisk())
+        yield
+
+
+def pytest_collection_finish(session):
+    "Whatever is imported by now stays: garbage is looked for in what the tests make only."
+    gc.collect()
+    gc.freeze()

@@ -1,5 +1,6 @@
 "`%lightning` and `%%reward` in a real IPython shell."
 
+import atexit
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +38,8 @@ def shell(tmp_path, monkeypatch):
     shell.run_line_magic("load_ext", "agentlightning_nb")
     yield shell
     shell.run_line_magic("lightning", "stop")
+    atexit.unregister(shell.atexit_operations)
+    shell.atexit_operations()  # while its folder is there
 
 
 @pytest.fixture

@@ -73,6 +73,20 @@ def test_a_crash_is_recorded_with_its_traceback_and_retried(store):
     assert second.status == "succeeded"
 
 
+def test_workers_that_wait_for_a_rollout_leave_when_the_pool_stops(store, monkeypatch):
+    monkeypatch.setattr("agentlightning_nb.workers.threads.CLAIM_S", 60.0)
+
+    @rollout
+    def agent(task):
+        return 1.0
+
+    with WorkerPool(store, agent, n_workers=3) as pool:
+        wait(store, ask(store, 1))
+    assert not any(w.is_alive() for w in pool.workers)
+    ask(store, 2)
+    assert store.dequeue_rollout().input == 2
+
+
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_an_agent_that_never_returns_is_cancelled_at_its_time_limit(store, kind):
     seen = threading.Event()

@@ -6,7 +6,7 @@
 __all__ = ['QueueVerbs']
 
 # %% ../../nbs/verbs/queue.ipynb #56ef4ba7
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import BadRequestError
@@ -64,14 +64,30 @@ class QueueVerbs(Handle):
         return self._do(self._dequeue_many_rollouts(limit=limit, worker_id=worker_id, run_id=run_id, wait_s=wait_s))
 
     def _dequeue_many_rollouts(
-        self, *, limit: int = 1, worker_id: str | None = None, run_id: str | None = None, wait_s: float = 0.0
+        self,
+        *,
+        limit: int = 1,
+        worker_id: str | None = None,
+        run_id: str | None = None,
+        wait_s: float = 0.0,
+        left: Callable[[], bool] = lambda: False,  # whether who asks has left meanwhile; it gets none then
     ) -> Op:
         asked = checked({"limit": limit, "worker_id": worker_id, "run_id": run_id, "wait_s": wait_s})
         if (most := asked["limit"]) is None or most < 0:
             raise BadRequestError(f"limit is {limit}; give 0 or more.")
-        return Op(
-            lambda turn: lifecycle.claim(turn, most, worker_id, run_id), wait_s=asked["wait_s"] or 0.0, durable=False
-        )
+
+        def claim(turn: Turn) -> Any:
+            return [] if left() else lifecycle.claim(turn, most, worker_id, run_id)
+
+        return Op(claim, wait_s=asked["wait_s"] or 0.0, durable=False)
+
+    def _let_leave(self) -> Op:
+        "Answer those who wait for a rollout and have left."
+
+        def look(turn: Turn) -> None:
+            turn.queued = True  # as if something had been: all who wait are asked again
+
+        return Op(look, durable=False)
 
     def start_rollout(
         self,
