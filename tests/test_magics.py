@@ -34,7 +34,7 @@ def shell(tmp_path, monkeypatch):
     monkeypatch.setenv("AGENTLIGHTNING_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    shell = interactive.InteractiveShell()
+    shell = interactive.InteractiveShell(cache_size=0)  # else each one looks for garbage when it ends
     shell.run_line_magic("load_ext", "agentlightning_nb")
     yield shell
     shell.run_line_magic("lightning", "stop")
