@@ -63,6 +63,10 @@ def bind(
     port: int,  # 0 for a free one
 ) -> socket.socket:
     "A bound socket, or a `PortInUseError` that says who has the port."
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise ServerError(f"port is {port!r:.80}; give a whole number from 0, for a free one, to 65535.")
+    if not isinstance(host, str) or not host:
+        raise ServerError(f"host is {host!r:.80}; give an address, such as 127.0.0.1 or 0.0.0.0.")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, OverflowError) as e:

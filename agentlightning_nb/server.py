@@ -234,6 +234,12 @@ class AgentLightningServer:
     ):
         if store is not None and not hasattr(store, "query_rollouts"):
             raise BadRequestError(f"store is {store!r:.80}; give a LightningStore, such as LightningStore('run.db').")
+        if token is not None and (
+            not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token
+        ):
+            raise BadRequestError(
+                "token is none that a header can carry; give letters, digits and signs without a space."
+            )
         self.store = LightningStore() if store is None else store
         self.token = secrets.token_urlsafe(32) if token is None else token
         self._proxy = Proxy(self.store, token=self.token)

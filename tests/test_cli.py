@@ -98,3 +98,39 @@ def test_our_errors_are_one_sentence(home, capsys):
     finally:
         process.terminate()
         process.wait(20)
+
+
+def test_a_run_becomes_a_page_of_its_own(home, capsys, monkeypatch):
+    monkeypatch.chdir(home)
+    tasks = [AgentLightningTask(context="Add 1 and 2 (Expected: 3)")]
+    with Trainer(n_workers=1, store="kept.db") as trainer:
+        run = trainer.fit(SimpleMathAgent(), algorithm=DummyOptimizer(), tasks=tasks, progress=False)
+        assert main(["export", "kept.db"]) == 0  # while the trainer has it open
+    assert f"Wrote {run.run_id} to {run.run_id}.html" in capsys.readouterr().out
+    assert main(["export", "--db", "kept.db", "--run", run.run_id, "--out", "page.html"]) == 0
+    for page in (home / f"{run.run_id}.html", home / "page.html"):
+        assert run.run_id in page.read_text()
+    before = (home / "kept.db").read_bytes()
+    for wrong, said in (
+        (["export", "none.db"], "no file none.db"),
+        (["export", "kept.db", "kept.db"], "end it with .html"),
+        (["export", "kept.db", "--run", "run-0"], f"There are: {run.run_id}"),
+    ):
+        assert main(wrong) == 1 and said in capsys.readouterr().err
+    assert (home / "kept.db").read_bytes() == before
+
+
+def test_the_doctor_tells_by_its_exit_status(home, capsys, monkeypatch):
+    monkeypatch.chdir(home)
+    assert main(["doctor"]) == 0
+    assert "two rollouts ran through trainer" in capsys.readouterr().out
+    assert main(["doctor", "--quick", "--endpoint", "http://127.0.0.1:9/v1"]) == 1
+    told = capsys.readouterr().out
+    assert "problem" in told and "two rollouts" not in told
+
+
+@pytest.mark.parametrize("port", ["70000", "x", "-1"])
+def test_a_port_that_is_none_is_refused(capsys, port):
+    with pytest.raises(SystemExit):
+        main(["server", "start", "--port", port])
+    assert "0 to 65535" in capsys.readouterr().err or port == "-1"

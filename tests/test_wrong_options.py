@@ -79,6 +79,25 @@ def test_a_server(options, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"port": 70_000},
+        {"port": "8000"},
+        {"port": None},
+        {"host": ""},
+        {"host": None},
+        {"token": 5},
+        {"token": "a b"},
+        {"token": "ü"},
+    ],
+)
+def test_where_a_server_listens_and_its_token(options):
+    (name,) = options
+    with pytest.raises(LightningError, match=f"^{name} is"), AgentLightningServer(**options):
+        pass
+
+
 @pytest.mark.parametrize("agent", [None, 5, Half, lambda task: 1.0])
 def test_dev_wants_an_agent_before_anything_else(agent):
     trainer = Trainer(n_workers=1)
