@@ -159,6 +159,22 @@ def test_the_site_opens_from_disk_on_desks_and_phones_in_light_and_dark(opened):
 
 @pytest.mark.browser
 @pytest.mark.timeout(900)
+def test_the_figures_of_the_tutorials_are_drawn(opened):
+    figures = 0
+    for name in ("tutorials/rl_on_one_gpu", "tutorials/debug_a_run"):
+        page = opened(name, wrong := [])
+        places = page.locator(".plotly-figure")
+        figures += places.count()
+        for place in places.all():
+            place.locator(".main-svg").first.wait_for(timeout=60_000)
+            assert place.bounding_box()["height"] > 200
+        assert not wrong
+        page.close()
+    assert figures > 5
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "asked, contract", [("emit_reward", "api/tracer.html#emit-reward"), ("GRPO", "api/algorithms.grpo.html#grpo")]
 )

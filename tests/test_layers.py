@@ -53,6 +53,7 @@ BESIDE |= {
     ("routes", "api"),
     ("export", "page"),
     ("twins", "page"),
+    ("page", "plots"),
     ("instructed", "demo"),
 }  # inside one row, in this direction only
 

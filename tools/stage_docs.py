@@ -17,6 +17,10 @@ from stage_reference import protocol, schema, stage_api, toctree, write
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
 WIDGET, PLOTLY = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
+DRAWN = """{
+    const place = document.currentScript.previousElementSibling, figure = %s;
+    addEventListener("DOMContentLoaded", () => Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displaylogo: false }));
+}"""  # the library is loaded at the end of the page
 SETUP = ("#| default_exp", "#| hide", "#|hide")
 
 
@@ -28,8 +32,7 @@ def shown_output(output: dict[str, Any]) -> dict[str, Any]:
     data = {k: v for k, v in output.get("data", {}).items() if k != WIDGET}
     if PLOTLY in data:
         figure = json.dumps(data.pop(PLOTLY)).replace("</", "<\\/")
-        drawn = f"Plotly.newPlot(document.currentScript.previousElementSibling, {figure})"
-        data["text/html"] = f'<div class="plotly-figure"></div><script>{drawn}</script>'
+        data["text/html"] = f'<div class="plotly-figure"></div><script>{DRAWN % figure}</script>'
     return {**output, "data": data} if "data" in output else output
 
 
