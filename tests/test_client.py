@@ -5,6 +5,7 @@ import socket
 import threading
 
 import pytest
+from waiting import until
 
 from agentlightning_nb.client import LightningClient, known_token, servers_folder
 from agentlightning_nb.errors import (
@@ -199,8 +200,7 @@ def test_closing_ends_requests_that_wait(server):
     client = LightningClient(server.url)
     waiting = client.submit("dequeue_rollout", "w1", wait_s=25)
     client.statistics()
-    while not client._connections._busy:
-        threading.Event().wait(0.005)
+    until(lambda: client._connections._busy)
     client.close()
     assert isinstance(waiting.exception(30), ServerError)
     with pytest.raises(ServerError, match="closed"):

@@ -5,7 +5,8 @@ import json
 from urllib.parse import urlsplit
 
 import pytest
-from test_proxy import CALLED, IDS, LOGPROBS, PROMPT, TOOL, Parrot, Upstream, place, refusal, until, upstream  # noqa: F401
+from test_proxy import CALLED, IDS, LOGPROBS, PROMPT, TOOL, Parrot, Upstream, place, refusal, upstream  # noqa: F401
+from waiting import until
 
 from agentlightning_nb.engines.openai import OpenAIEngine
 

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import threading
-import time
 from copy import deepcopy
 
 import openai
 import pytest
+from waiting import until, until_here
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -229,7 +229,7 @@ def test_agents_that_take_turns_in_one_session_each_keep_their_ids(engine):
 def test_requests_join_and_leave_while_others_decode(engine):
     async def staggered():
         long = asyncio.ensure_future(engine.chat(ASKED | {"max_tokens": 200, "ignore_eos": True}))
-        await until(lambda: engine.sampler.running)
+        await until_here(lambda: engine.sampler.running)
         short = [await engine.chat(ASKED | {"max_tokens": 2}) for _ in range(3)]
         return long.done(), short, await long
 
@@ -237,20 +237,12 @@ def test_requests_join_and_leave_while_others_decode(engine):
     assert not done and len(long.response_ids) == 200 and all(len(r.response_ids) <= 2 for r in short)
 
 
-async def until(condition):
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("it did not come to it")
-
-
 def test_a_caller_who_leaves_frees_the_slot(engine):
     async def leave():
         call = asyncio.ensure_future(engine.chat(ASKED | {"max_tokens": 230, "ignore_eos": True}))
-        await until(lambda: engine.sampler.running)
+        await until_here(lambda: engine.sampler.running)
         call.cancel()
-        await until(lambda: not engine.sampler.running)
+        await until_here(lambda: not engine.sampler.running)
         return engine.sampled
 
     assert run(leave()) < 200
@@ -259,7 +251,7 @@ def test_a_caller_who_leaves_frees_the_slot(engine):
 def test_a_caller_whose_loop_has_closed_harms_nobody(engine):
     async def begin():
         asyncio.ensure_future(engine.chat(ASKED | {"max_tokens": 60, "ignore_eos": True}))
-        await until(lambda: engine.sampler.running)
+        await until_here(lambda: engine.sampler.running)
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(begin())
@@ -280,9 +272,9 @@ def test_draining_finishes_what_is_under_way_with_the_old_weights(model):
         async def pushed():
             body = ASKED | {"max_tokens": 100, "ignore_eos": True}
             before = asyncio.ensure_future(engine.chat(body))
-            await until(lambda: engine.sampler.running)
+            await until_here(lambda: engine.sampler.running)
             pushing = asyncio.ensure_future(asyncio.to_thread(engine.push, other, "rs-2"))
-            await until(lambda: engine.sampler._holding)
+            await until_here(lambda: engine.sampler._holding)
             after = asyncio.ensure_future(engine.chat(body))
             return await before, await after, await pushing
 
@@ -295,7 +287,7 @@ def test_draining_finishes_what_is_under_way_with_the_old_weights(model):
 def test_draining_gives_up_in_time_and_lets_everyone_go_on(engine):
     async def stuck():
         call = asyncio.ensure_future(engine.chat(ASKED | {"max_tokens": 240, "ignore_eos": True}))
-        await until(lambda: engine.sampler.running)
+        await until_here(lambda: engine.sampler.running)
 
         def drain():
             with engine.paused(drain=True, timeout_s=0.0):
@@ -363,15 +355,12 @@ def test_closing_fails_those_who_wait_and_leaves_no_thread(model):
 
     async def closed():
         calls = [asyncio.ensure_future(engine.chat(ASKED | {"max_tokens": 240, "ignore_eos": True})) for _ in "ab"]
-        await until(lambda: engine.sampler.running)
+        await until_here(lambda: engine.sampler.running)
         await asyncio.to_thread(engine.close)
         return await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(e) for e in run(closed())] == [ServerError] * 2
-    until_gone = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < until_gone:
-        time.sleep(0.01)
-    assert threading.active_count() <= before
+    until(lambda: threading.active_count() <= before)
     with pytest.raises(ServerError, match="closed"):
         ask(engine)
 

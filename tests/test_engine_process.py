@@ -6,22 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import until
 
 from agentlightning_nb.engines.process import ServerProcess
 from agentlightning_nb.errors import ServerError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups are of POSIX")
 FILES = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
-
-
-def until(condition, timeout_s=15):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to it"
-        time.sleep(0.02)
 
 
 def is_open(port):

@@ -5,12 +5,12 @@ import asyncio
 import os
 import signal
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from waiting import until, until_here
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -95,13 +95,6 @@ def engine(python):
         yield made
 
 
-def until(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to it"
-        time.sleep(0.02)
-
-
 def run(*coroutines):
     async def together():
         return await asyncio.gather(*coroutines)
@@ -165,8 +158,7 @@ def test_one_that_dies_is_missed_by_nobody_and_comes_back_with_what_was_pushed_m
 
     async def while_one_dies():
         streams = [asyncio.create_task(streamed(f"at-{i}")) for i in range(4)]
-        while not (first.post("/seen") and second.post("/seen")):
-            await asyncio.sleep(0.02)
+        await until_here(lambda: first.post("/seen") and second.post("/seen"))
         await asyncio.sleep(0.3)  # some tokens have come
         kill(first)
         return await asyncio.gather(*streams)

@@ -9,13 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from aiohttp import ClientSession
+from waiting import until
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -64,13 +64,6 @@ def process_of(engine):
 def kill_server_of(replica):
     "The server itself, not its guard."
     subprocess.run(["pkill", "-KILL", "-P", str(replica.process._process.pid)], check=True)
-
-
-def until(condition, timeout_s):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to it"
-        time.sleep(0.1)
 
 
 def below(pid):
@@ -233,10 +226,7 @@ class TestForReal:
         engine.close()
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
-        deadline = time.monotonic() + 20
-        while group_lives(guard):  # the killed are still to be buried by the system
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: not group_lives(guard))  # the killed are still to be buried by the system
         with pytest.raises(ServerError, match="closed"):
             ask(engine)
 

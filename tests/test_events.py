@@ -6,6 +6,7 @@ import threading
 from urllib.parse import urlsplit
 
 import pytest
+from waiting import until
 
 from agentlightning_nb.client import LightningClient
 from agentlightning_nb.errors import BadRequestError, ServerError, UnauthorizedError
@@ -127,11 +128,7 @@ def reading(client, n, **options):
 
 def until_read(server):
     "Wait until somebody reads; the server's ring knows."
-    for _ in range(2000):
-        if server.app.state.ring.readers:
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError("nobody reads")
+    until(lambda: server.app.state.ring.readers)
 
 
 def test_events_arrive_over_http(served):
@@ -179,10 +176,7 @@ def test_streams_end_when_the_server_stops_and_go_on_when_it_is_back(served):
     thread, got = reading(client, 2, kinds=["rollout"])
     until_read(server)
     store.enqueue_rollout(1)
-    for _ in range(2000):
-        if got or server.app.state.ring.last:
-            break
-        threading.Event().wait(0.005)
+    until(lambda: got or server.app.state.ring.last)
     server.stop()
     server.start()
     until_read(server)

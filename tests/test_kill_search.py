@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import until
 
 SCRIPT = """
 import json, sys, time
@@ -73,9 +73,7 @@ def killed(path, name, after, resume=""):
     process = begun(path, name, resume, slow=0.02)
     try:
         run_id = process.stdout.readline().strip()
-        deadline = time.monotonic() + 120
-        while rollouts_in(path, run_id) < after and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.01)
+        until(lambda: rollouts_in(path, run_id) >= after or process.poll() is not None, 120)
         assert process.poll() is None, "it ended before it was killed"
     finally:
         os.killpg(process.pid, signal.SIGKILL)

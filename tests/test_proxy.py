@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from waiting import until
 
 from agentlightning_nb.adapters import triplets_from_spans
 from agentlightning_nb.background import BackgroundServer
@@ -244,13 +245,6 @@ def upstream():
 
 def ask(text, **more):
     return {"model": "tiny", "messages": [{"role": "user", "content": text}], **more}
-
-
-def until(condition):
-    "Wait for what another thread is about to do; the test's own time-out bounds it."
-    pause = threading.Event()
-    while not condition():
-        pause.wait(0.005)
 
 
 def chunks_of(raw):

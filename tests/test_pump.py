@@ -8,7 +8,8 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from test_proxy import place, until  # noqa: F401
+from test_proxy import place  # noqa: F401
+from waiting import until
 
 from agentlightning_nb.background import Outlet
 from agentlightning_nb.engines.openai import OpenAIEngine

@@ -60,9 +60,9 @@ def test_what_ran_on_a_node_that_died_is_run_again_on_another(nodes):
     with AgentLightningServer(store, token="t") as server:
         config = RolloutConfig(max_attempts=4, retry_condition=["unresponsive", "failed"])
         with RayPool(store, slow(0.4), n_workers=4, server_url=server.url, server_token="t") as pool:
-            until(lambda: sum(h.ready for h in pool.handles) == 4)
+            until(lambda: sum(h.ready for h in pool.handles) == 4, 120)
             asked = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i, config=config) for i in range(40)])
-            until(lambda: any(r.status == "succeeded" for r in store.query_rollouts()))
+            until(lambda: any(r.status == "succeeded" for r in store.query_rollouts()), 120)
             cluster.remove_node(one, allow_graceful=False)
             ids = [r.rollout_id for r in asked]
             until(lambda: all(r.end_time for r in store.query_rollouts(rollout_id_in=ids)), 240.0)
@@ -83,16 +83,16 @@ def test_a_node_that_joins_gets_actors_and_costs_no_attempt(nodes):
     with AgentLightningServer(store, token="t") as server:
         config = RolloutConfig(max_attempts=3, retry_condition=["unresponsive"])
         with RayPool(store, slow(0.2), n_workers=4, server_url=server.url, server_token="t") as pool:
-            until(lambda: sum(h.ready for h in pool.handles) == 4)
+            until(lambda: sum(h.ready for h in pool.handles) == 4, 120)
             assert {h.node for h in pool.handles} == {one.node_id}
             asked = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i, config=config) for i in range(20)])
-            until(lambda: any(r.status == "succeeded" for r in store.query_rollouts()))
+            until(lambda: any(r.status == "succeeded" for r in store.query_rollouts()), 120)
             three = cluster.add_node(num_cpus=1)
             shared = lambda: sum(h.ready and h.node == three.node_id for h in pool.handles) == 2  # noqa: E731
-            until(lambda: shared() and len(pool.handles) == 4)
+            until(lambda: shared() and len(pool.handles) == 4, 120)
             more = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i, config=config) for i in range(20, 40)])
             ids = [r.rollout_id for r in (*asked, *more)]
-            until(lambda: all(r.end_time for r in store.query_rollouts(rollout_id_in=ids)))
+            until(lambda: all(r.end_time for r in store.query_rollouts(rollout_id_in=ids)), 120)
             there = {h.worker_id for h in pool.handles if h.node == three.node_id}
             assert pool.error is None
         rows = {r.rollout_id: r for r in store.query_rollouts(rollout_id_in=ids)}
@@ -117,9 +117,9 @@ def test_no_more_is_claimed_than_there_are_actors_and_a_stalled_store_slows_them
 
     with AgentLightningServer(store, token="t") as server:
         with RayPool(store, slow(0.2), n_workers=3, server_url=server.url, server_token="t") as pool:
-            until(lambda: sum(h.ready for h in pool.handles) == 3)
+            until(lambda: sum(h.ready for h in pool.handles) == 3, 120)
             asked = store.enqueue_many_rollouts([EnqueueRolloutRequest(input=i) for i in range(30)])
-            until(lambda: ended() >= 3)
+            until(lambda: ended() >= 3, 120)
             stall = threading.Thread(target=store._do, args=(Op(lambda turn: goes_on.wait(60)),))
             stall.start()  # the one writer of the file is busy with this
             tick.wait(0.5)

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 
 import pytest
+from waiting import until
 
 from agentlightning_nb.errors import PortInUseError, RunError, SchemaError, StoreError
 from agentlightning_nb.litagent import rollout
@@ -158,8 +159,7 @@ def test_a_taken_port_is_said_before_anything_starts():
 
 def test_a_worker_pool_that_cannot_go_on_ends_the_run(trainer):
     run = trainer.start(echo, algorithm=Keep(), tasks=[1], max_steps=100_000)
-    while run.step < 2:
-        threading.Event().wait(0.01)
+    until(lambda: run.step >= 2)
     trainer.close()
     assert run.done and run.status in ("stopped", "failed")
 

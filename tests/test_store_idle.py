@@ -5,6 +5,8 @@ import shutil
 import sqlite3
 import threading
 
+from waiting import until
+
 from agentlightning_nb.otlp.intake import decode
 from agentlightning_nb.storage.settling import SETTLE, settle_values
 from agentlightning_nb.storage.spans import SELECT_SPAN, settled
@@ -16,13 +18,6 @@ SAID = {
     "gen_ai.input.messages": '[{"role":"user","parts":[{"type":"text","content":"2+2?"}]}]',
     "gen_ai.output.messages": '[{"role":"assistant","parts":[{"type":"text","content":"4"}],"finish_reason":"stop"}]',
 }
-
-
-def until(condition):
-    "Wait for what another thread is about to do; the test's own time-out bounds it."
-    pause = threading.Event()
-    while not condition():
-        pause.wait(0.005)
 
 
 def received(store, started, numbers, attributes=SAID):

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from test_native import EVENTS, event
-from test_proxy import IDS, LOGPROBS, PROMPT, Parrot, Upstream, place, until  # noqa: F401
+from test_proxy import IDS, LOGPROBS, PROMPT, Parrot, Upstream, place  # noqa: F401
+from waiting import until
 
 from agentlightning_nb.adapters import triplets_from_spans
 from agentlightning_nb.background import BackgroundServer

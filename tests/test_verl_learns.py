@@ -14,6 +14,7 @@ from statistics import fmean
 
 import pytest
 from verl_agents import TASKS, alive, asks_once, descendants, options
+from waiting import until
 
 from agentlightning_nb.algorithms.verl import VERL
 from agentlightning_nb.store import LightningStore
@@ -123,16 +124,6 @@ def test_what_is_killed_in_the_middle_of_a_step_is_named(tmp_path, monkeypatch, 
         assert killed and run.status == "failed" and run.step == 2 and run.state["step"] == 2
         assert re.search(said, run.reason)
     until(lambda: not alive(below), 60)
-
-
-def until(looked, timeout_s):
-    "What is looked for, once it is there."
-    tick = threading.Event()
-    for _ in range(int(timeout_s / 0.05)):
-        if found := looked():
-            return found
-        tick.wait(0.05)
-    raise AssertionError(f"It did not come within {timeout_s} s.")
 
 
 def step_of(path):

@@ -68,7 +68,7 @@ def test_agents_are_actors_of_the_cluster_that_verl_has_begun_and_nothing_stays(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     begun = two_steps(tmp_path, monkeypatch, a_reward_that_says_nothing)
     assert any("raylet" in said for said in begun.values()) and any("VLLM::" in said for said in begun.values())
-    until(lambda: not alive(begun))
+    until(lambda: not alive(begun), 120)
 
 
 @pytest.fixture
@@ -132,6 +132,6 @@ def test_a_cluster_that_was_there_is_joined_and_left_as_it_was(tmp_path, monkeyp
         assert asked.returncode == 0, asked.stderr
         return asked.stdout
 
-    until(lambda: "'GPU': 1.0" in resources() and "'CPU': 8.0" in resources())
+    until(lambda: "'GPU': 1.0" in resources() and "'CPU': 8.0" in resources(), 120)
     left = [said for said in descendants(pid).values() if "VLLM::" in said or "ray::" in said and "IDLE" not in said]
     assert not [said for said in left if "Agent" not in said]

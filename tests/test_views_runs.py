@@ -3,11 +3,11 @@
 import json
 import sqlite3
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
+from waiting import until
 
 from agentlightning_nb.errors import BadRequestError, NotFoundError
 from agentlightning_nb.migrations import APPLICATION_ID, migrations
@@ -233,14 +233,6 @@ def live(store, steps=2):
 
 def watchers():
     return [t for t in threading.enumerate() if t.name.startswith("agentlightning-watch-")]
-
-
-def until(true, timeout_s=20.0):
-    "Wait for it to become true."
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
 
 
 def test_a_panel_follows_its_run_to_the_end_and_leaves_nothing_behind(store, panels):

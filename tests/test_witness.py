@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a table of processes is of Linux")
 RAYLET = """
@@ -47,13 +48,6 @@ actor = Actor.remote()
 ray.get(actor.start.remote(sys.argv[1]))
 time.sleep(999)
 """
-
-
-def until(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to it"
-        time.sleep(0.05)
 
 
 def is_alive(pid):

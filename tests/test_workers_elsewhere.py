@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from agentlightning_nb.client import LightningClient
 from agentlightning_nb.errors import BadRequestError, RunError, ServerError, UnauthorizedError
@@ -67,15 +68,6 @@ def pool_of(server, agent, n_workers=1, **options):
     return ProcessPool(
         server.store, agent, n_workers=n_workers, server_url=server.url, server_token=server.token, **options
     )
-
-
-def until(condition, timeout_s=40.0):
-    "What the condition gives once it is true."
-    end, tick = time.monotonic() + timeout_s, threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never came true"
-        tick.wait(0.02)
-    return found
 
 
 def alive(pid):
@@ -181,7 +173,6 @@ def test_a_worker_killed_in_the_middle_costs_an_attempt(server, tmp_path):
     @by_value
     def agent(rollout, task):
         import os
-        import time
 
         if task.input == "slow" and rollout.attempt.sequence_id == 1:
             mark.write_text(str(os.getpid()))
@@ -224,7 +215,6 @@ def test_a_worker_that_stands_still_is_replaced(server, tmp_path):
     def agent(rollout):
         import os
         import signal
-        import time
 
         if rollout.attempt.sequence_id == 1:
             mark.write_text(str(os.getpid()))
@@ -257,7 +247,6 @@ def test_an_agent_that_holds_the_interpreter_is_killed(server):
 def test_an_agent_that_ignores_its_time_limit_costs_its_process(server):
     @by_value
     def agent(task):
-        import time
 
         if task.input == "hang":
             time.sleep(60)
@@ -278,7 +267,6 @@ def test_what_an_agent_started_ends_with_its_worker(server, tmp_path):
     def agent():
         import subprocess
         import sys
-        import time
 
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         mark.write_text(str(child.pid))
@@ -296,7 +284,6 @@ def test_a_pool_that_stops_gives_back_what_it_has_not_done(server, tmp_path):
 
     @by_value
     def agent():
-        import time
 
         mark.write_text("x")
         while True:
@@ -320,7 +307,6 @@ def test_a_server_that_is_started_anew_goes_on_where_it_was(tmp_path):
 
     @by_value
     def agent(task):
-        import time
 
         (gate / f"began-{task.input}").write_text("x")
         while task.input == 0 and not (gate / "open").exists():
