@@ -70,10 +70,12 @@ for room in {core_rooms()!r}:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("room", ["agentlightning_nb", "agentlightning_nb.types", "agentlightning_nb.litagent"])
-def test_what_every_agent_imports_stays_small(room):
-    probe = (
-        f"import sys, {room}; print(sum(m.split('.')[0] in {HEAVY!r} for m in sys.modules), 'sqlite3' in sys.modules)"
-    )
+LEAN = [("", "sqlite3"), (".types", "sqlite3"), (".litagent", "sqlite3"), (".workers.processes", "sqlite_utils")]
+
+
+@pytest.mark.parametrize(("room", "absent"), LEAN, ids=[room for room, _ in LEAN])
+def test_what_every_agent_and_every_worker_imports_stays_small(room, absent):
+    told = f"sum(m.split('.')[0] in {HEAVY!r} for m in sys.modules), {absent!r} in sys.modules"
+    probe = f"import sys, agentlightning_nb{room}; print({told})"
     out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True).stdout
     assert out.split() == ["0", "False"]

@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
+from ..client import LightningClient
 from ..errors import AttemptCancelled, LightningError, ServerError, TransitionError
 from ..litagent import LitAgent
 from ..runner import Outcome, bind_resources, describe_error, run_attempt
-from ..store import LightningStore
 from ..types import AttemptedRollout, AttemptError, NamedResources, new_id
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class WorkerPool:
     def claim(self, worker_id: str) -> AttemptedRollout | None:
         "A rollout for one of its workers; None when there is none for a second, or when the pool closes meanwhile."
         asked = {"worker_id": worker_id, "run_id": self.run_id, "wait_s": CLAIM_S}
-        if not isinstance(self.store, LightningStore):
+        if isinstance(self.store, LightningClient):
             return self.store.dequeue_rollout(**asked)
         claimed = self.store.submit("dequeue_many_rollouts", **asked, left=self.closing.is_set).result()
         return claimed[0] if claimed else None
@@ -224,7 +224,7 @@ class WorkerPool:
 
         A thread that is stuck in C code is left behind; it can record nothing any more."""
         self.closing.set()
-        if isinstance(self.store, LightningStore):
+        if not isinstance(self.store, LightningClient):
             with contextlib.suppress(LightningError):  # it is closed
                 self.store.submit("let_leave")
         drained, tick = time.monotonic() + drain_s, threading.Event()
