@@ -58,6 +58,7 @@ def test_a_server_in_one_terminal_and_a_trainer_in_another(home):
     assert (home / "lightning.db").exists()
 
 
+@pytest.mark.slow
 def test_each_rollout_keeps_to_one_of_several_endpoints(home, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
     first, second = Upstream(), Upstream()

@@ -93,6 +93,7 @@ def pids_in(path, n):
     return [int(pid) for pid in path.read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_killed_kernel_leaves_nothing_behind(tmp_path):
     path = tmp_path / "pids"
     weights = tmp_path / "weights"

@@ -157,6 +157,7 @@ assert found == ["interrupted"] * 120, found
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(100)
 def test_long_queries_of_many_threads_are_cut_off_and_do_not_lock_each_other_out():
     "In a process of its own, since threads locked out inside SQLite cannot be ended from within."

@@ -701,6 +701,7 @@ told = st.dictionaries(names | st.sampled_from(WORDS), values, max_size=6)
 events = st.builds(Event, name=st.sampled_from(event_names), attributes=told)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(names, values, max_size=8), st.lists(events, max_size=2))
 def test_whatever_attributes_say_they_can_be_kept_and_read(attributes, events):

@@ -537,6 +537,7 @@ def test_a_caller_that_leaves_before_the_answer_stops_the_engine(place):
     assert p.spans()[0].attributes["gen_ai.response.finish_reasons"] == ["disconnected"]
 
 
+@pytest.mark.slow
 def test_a_stopping_server_does_not_wait_for_a_hanging_call(place):
     p = place(engine := Parrot())
 

@@ -241,7 +241,7 @@ def test_what_a_teller_stumbles_over_ends_the_call_and_not_the_server(place, end
     p = place(OpenAIEngine(endpoint(play).url, "k"))
     _, answer = begin(p)
     assert b"four" in answer.readline()
-    monkeypatch.setattr("agentlightning_nb.engines.chat.ChatTeller.chunk", lambda *_: 1 / 0)
+    monkeypatch.setattr("agentlightning_nb.engines.chat.ChatTeller.skimmed", lambda *_: 1 / 0)
     told.set()
     assert b'"error"' in answer.read()
     monkeypatch.undo()

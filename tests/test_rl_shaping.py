@@ -75,6 +75,7 @@ def drawn(store, run_id):
     return [sorted({r.task_id for r in rows if r.step == step}) for step in range(1 + max(r.step for r in rows))]
 
 
+@pytest.mark.slow
 def test_a_curriculum_draws_what_is_sometimes_solved_and_goes_on_bit_for_bit(tokenizer, tmp_path):  # noqa: F811
     options = {"curriculum": Curriculum(floor=0.01, memory=1.0), "n": 8, "batch_size": 1}
 

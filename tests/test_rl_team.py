@@ -79,6 +79,7 @@ def test_each_moves_by_its_own_rows_only(still, moved, constant, tokenizer, tmp_
     assert {t.model for t in tried[0].triplets} == {"solver", "critic"}
 
 
+@pytest.mark.slow
 def test_a_team_that_was_interrupted_ends_with_the_very_same_weights(tokenizer, tmp_path):  # noqa: F811
     whole, *_ = fit(tmp_path / "a", tokenizer, steps=3, n_workers=1)
     half, *_ = fit(tmp_path / "b", tokenizer, steps=1, n_workers=1)

@@ -345,6 +345,7 @@ trainer = Trainer(n_workers=2)
 ]
 
 
+@pytest.mark.slow
 def test_what_a_notebook_keeps_of_a_run_is_its_end():
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("anywidget")

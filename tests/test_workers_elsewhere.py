@@ -192,6 +192,7 @@ def test_a_worker_killed_in_the_middle_costs_an_attempt(server, tmp_path):
     assert sum(len(attempts(server.store, i)) for i in ids) == 12
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_rollout_that_kills_every_worker_ends(server):
     @by_value
@@ -207,6 +208,7 @@ def test_a_rollout_that_kills_every_worker_ends(server):
     assert "exit status 3" in server.store.get_latest_attempt(done.rollout_id).error.message
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_worker_that_stands_still_is_replaced(server, tmp_path):
     mark = tmp_path / "pid"
@@ -229,6 +231,7 @@ def test_a_worker_that_stands_still_is_replaced(server, tmp_path):
     assert not alive(int(mark.read_text()))
 
 
+@pytest.mark.slow
 @POSIX
 def test_an_agent_that_holds_the_interpreter_is_killed(server):
     @by_value
@@ -244,6 +247,7 @@ def test_an_agent_that_holds_the_interpreter_is_killed(server):
     assert attempts(server.store, done.rollout_id) == ["unresponsive", "succeeded"]
 
 
+@pytest.mark.slow
 def test_an_agent_that_ignores_its_time_limit_costs_its_process(server):
     @by_value
     def agent(task):
@@ -260,6 +264,7 @@ def test_an_agent_that_ignores_its_time_limit_costs_its_process(server):
     assert [r.status for r in done] == ["failed", "succeeded"] and attempts(server.store, slow) == ["timeout"]
 
 
+@pytest.mark.slow
 def test_what_an_agent_started_ends_with_its_worker(server, tmp_path):
     mark = tmp_path / "pid"
 
@@ -301,6 +306,7 @@ def test_a_pool_that_stops_gives_back_what_it_has_not_done(server, tmp_path):
 # what is away
 
 
+@pytest.mark.slow
 def test_a_server_that_is_started_anew_goes_on_where_it_was(tmp_path):
     path, gate = tmp_path / "store.db", tmp_path / "gate"
     gate.mkdir()
@@ -455,6 +461,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_with_a_kernel_that_is_killed(tmp_path, how):
@@ -518,7 +525,7 @@ def worker(folder, *options):
 
 
 @POSIX
-@pytest.mark.parametrize(("name", "factor"), [("Doubles", 2.0), ("triples", 3.0)])
+@pytest.mark.parametrize(("name", "factor"), [("Doubles", 2.0), pytest.param("triples", 3.0, marks=pytest.mark.slow)])
 def test_worker_start_works_for_a_server_until_it_is_told_to_stop(tmp_path, name, factor):
     with AgentLightningServer(LightningStore()) as server:  # the worker finds the token by itself
         with worker(tmp_path, "--server", server.url, "--agent", f"my_agents:{name}", "--n", "3") as process:
@@ -530,6 +537,7 @@ def test_worker_start_works_for_a_server_until_it_is_told_to_stop(tmp_path, name
     assert process.returncode == 0 and "given back" in out and "Traceback" not in out
 
 
+@pytest.mark.slow
 @POSIX
 def test_worker_start_waits_for_a_server_and_finds_it_again(tmp_path):
     with socket.socket() as s:
@@ -547,6 +555,7 @@ def test_worker_start_waits_for_a_server_and_finds_it_again(tmp_path):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_stopped_worker_lets_attempts_end_within_its_grace(tmp_path, server, processes):
@@ -562,6 +571,7 @@ def test_a_stopped_worker_lets_attempts_end_within_its_grace(tmp_path, server, p
     assert server.store.get_rollout_by_id(asked).status == "succeeded", out
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_stopped_worker_gives_back_what_takes_longer(tmp_path, server):
     options = ["--server", server.url, "--token", "t", "--agent", "my_agents:slow", "--n", "1", "--grace", "0"]
@@ -601,6 +611,7 @@ def test_worker_start_says_in_one_line_that_the_token_is_wrong(tmp_path, server)
 # everything at once
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_short_soak_accounts_for_every_rollout_once(tmp_path):
     soak = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "soak.py"))["soak"]
