@@ -18,7 +18,7 @@ lab: .venv/.demo             ## JupyterLab on the quickstart
 
 quick: .venv/.test           ## style and the fast tests, under two minutes
 	$(BIN)/ruff check . && $(BIN)/ruff format --check -q nbs tests tools
-	$(BIN)/pytest -m "not slow and not browser"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not browser"
 
 test: .venv/.test            ## everything: style, every notebook, every test
 	@$(MAKE) -s clients || echo "The examples' other clients could not be installed: their tests will be skipped."
