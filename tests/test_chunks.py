@@ -1,12 +1,15 @@
 "Chunks that are passed on before they are read: their caller and the record get what they would have got of a chunk that is read."
 
+import contextlib
 import json
 
 import pytest
 
+from agentlightning_nb.engines.assembly import MANY, Assembly
 from agentlightning_nb.engines.base import Heard
 from agentlightning_nb.engines.chat import ChatTeller
-from agentlightning_nb.engines.chunks import MANY, Assembly, Skimmed, skimmed
+from agentlightning_nb.engines.chunks import Skimmed, skimmed
+from agentlightning_nb.engines.moulds import Mould, Moulded
 from agentlightning_nb.engines.openai import read
 from agentlightning_nb.engines.streams import Telling
 
@@ -36,6 +39,7 @@ ORDINARY = {
     "a tool's call": event(delta={"tool_calls": [{"index": 1, "function": {"arguments": '"token_ids": [1]'}}]}),
     "reasoning, and a role": event(delta={"role": "assistant", "reasoning": "hm", "content": None, "refusal": "no"}),
     "another choice": event(index=1),
+    "a broken index": event(index=0.5),
     "no index, and no delta": said({"choices": [{"token_ids": [7], "logprobs": None, "stop_reason": None}]}),
     "a text that looks like both": event('"token_ids": [1], "logprobs": {"content": []}'),
     "names of its own": event(delta={"content": "4", "token_ids": [1], "logprobs": {"content": [TOKEN, TOKEN]}}),
@@ -106,8 +110,26 @@ def test_a_caller_and_the_record_get_the_same(name, asked):
 def test_however_many_there_are_the_record_has_them_all_at_any_time():
     assembly = Assembly(brief=True)
     for i in range(3 * MANY + 5):
-        assert isinstance(read([event(f"{i} ")], assembly, True)[0][0], Skimmed)
+        assert isinstance(read([event(f"{i} ")], assembly, True)[0][0], Skimmed if i == 0 else Moulded)
         if i in (0, MANY, 2 * MANY + 3):
             assert assembly.so_far().response_ids == [7, 8] * (i + 1)
     assert assembly.so_far().body["choices"][0]["message"]["content"] == "".join(f"{i} " for i in range(3 * MANY + 5))
     assert not assembly.complete
+
+
+@pytest.mark.parametrize("name", [n for n in ORDINARY if Mould.of(skimmed(ORDINARY[n])) is not None])
+def test_only_what_is_whole_and_alike_fits_a_mould(name):
+    whole = ORDINARY[name]
+    mould = Mould.of(skimmed(whole))
+    assert mould.cast(whole).raw == whole
+    for cut in range(len(whole)):
+        assert mould.cast(whole[:cut]) is mould.cast(whole[cut + 1 :]) is None
+        assert mould.cast(whole[:cut] + b'"' + whole[cut:]) is None
+        with contextlib.suppress(ValueError):  # whatever fits says what it seems to say
+            if piece := mould.cast(whole[:cut] + whole[cut + 1 :]):
+                read = json.loads(piece.raw[5:])["choices"][0]
+                assert mould.whole([piece]) == (
+                    read["delta"][mould.name],
+                    read["token_ids"] or [] if "token_ids" in read else [],
+                    [token["logprob"] for token in (read.get("logprobs") or {}).get("content") or []],
+                )

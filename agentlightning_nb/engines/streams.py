@@ -14,8 +14,10 @@ from typing import Any
 
 from ..asgi import Outlet
 from ..dialects.base import Teller
+from .assembly import Assembly
 from .base import Engine, Heard, Reply
-from .chunks import Assembly, Skimmed
+from .chunks import Skimmed
+from .moulds import Moulded
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +50,17 @@ class Telling:
 
     def __init__(self, teller: Teller, heard: Heard):
         self.teller, self.heard, self.held = teller, heard, []
-        heard.skims = hasattr(teller, "skimmed")
+        heard.skims = hasattr(teller, "unread")
 
-    def now(self, chunks: list[dict[str, Any] | Skimmed]) -> bytes:
+    def now(self, chunks: list[dict[str, Any] | Skimmed | Moulded]) -> bytes:
         "The events for the caller."
         told = []
         for chunk in chunks:
-            if type(chunk) is Skimmed and not self.held:
-                told.append(self.teller.skimmed(chunk))
-                continue
-            chunk = chunk.whole() if type(chunk) is Skimmed else chunk
+            if not isinstance(chunk, dict):
+                if not self.held:
+                    told.append(self.teller.unread(chunk))
+                    continue
+                chunk = chunk.whole()
             if self.held or any(c.get("finish_reason") for c in chunk.get("choices") or ()):
                 self.held.append(chunk)
             else:
@@ -67,7 +70,7 @@ class Telling:
     def pump(self, outlet: Outlet) -> None:
         "From now on the chunks go from the engine straight to the caller, and wait while it does not read."
 
-        def take(chunks: list[dict[str, Any] | Skimmed]) -> bool:
+        def take(chunks: list[dict[str, Any] | Skimmed | Moulded]) -> bool:
             if not (told := self.now(chunks)) or outlet.write(told):
                 return True
             outlet.when_room(self.heard.resume)
