@@ -106,6 +106,9 @@ def test_the_site_has_no_dead_links_and_loads_nothing_from_elsewhere(site):
 def test_the_api_names_every_public_class_and_what_a_call_takes(site):
     text = (site / "api" / "trainer.html").read_text(encoding="utf-8")
     assert 'id="trainer-fit"' in text and "progress" in text
+    for page, name in (("store", "lightningstore"), ("client", "lightningclient")):  # verbs are inherited
+        told = (site / "api" / f"{page}.html").read_text(encoding="utf-8")
+        assert f'id="{name}-enqueue-rollout"' in told and f'id="{name}-query-spans"' in told and "wait_s" in told
     llms = (site / "llms.txt").read_text(encoding="utf-8")
     assert llms.startswith("# agentlightning_nb") and "(api/trainer.html)" in llms and "(wrap/openai_chat.html)" in llms
 

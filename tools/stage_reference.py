@@ -17,9 +17,10 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def toctree(title: str, said: str, pages: list[str]) -> str:
-    "A page that leads to others."
-    return f"# {title}\n\n{said}\n\n```{{toctree}}\n:maxdepth: 1\n\n" + "\n".join(pages) + "\n```\n"
+def toctree(title: str, said: str, pages: list[str], *, hidden: bool = False) -> str:
+    "A page that leads to others, which may be listed in what it says already."
+    how = ":hidden:" if hidden else ":maxdepth: 1"
+    return f"# {title}\n\n{said}\n\n```{{toctree}}\n{how}\n\n" + "\n".join(pages) + "\n```\n"
 
 
 # the API
@@ -55,13 +56,20 @@ def signature(thing: Any) -> str:
     return inspect.cleandoc("\n".join(line for line in lines if not line.lstrip().startswith("@")))
 
 
+VERBS = ("agentlightning_nb.verbs.", "agentlightning_nb.remote.")  # whose classes a store and its client are made of
+
+
 def methods(cls: type) -> Iterator[tuple[str, Any]]:
-    "The public methods and properties that a class defines itself, and its `__init__` where that was written by hand."
-    for name, value in vars(cls).items():
-        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-        written = inspect.isfunction(function) and function.__code__.co_filename == inspect.getsourcefile(cls)
-        if written and (name == "__init__" or not name.startswith("_")):
-            yield name, function
+    "The public methods and properties of a class, those of verbs before its own, and `__init__` where that was written by hand."
+    *verbs, base = [None, *(b for b in cls.__mro__[1:] if b.__module__.startswith(VERBS))]
+    told: set[str] = set()
+    for owner in filter(None, (base, *verbs, cls)):
+        for name, value in vars(owner).items():
+            function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            written = inspect.isfunction(function) and function.__code__.co_filename == inspect.getsourcefile(owner)
+            if written and name not in told and (name == "__init__" or not name.startswith("_")):
+                told.add(name)
+                yield name, function
 
 
 def documented(name: str, thing: Any, level: int) -> Iterator[str]:
@@ -71,9 +79,10 @@ def documented(name: str, thing: Any, level: int) -> Iterator[str]:
         yield from documented(f"{name}.{attribute}", method, level + 1)
 
 
-def first_line(text: str | None) -> str:
+def first_sentence(text: str | None) -> str:
     "The sentence of a docstring that stands in tables."
-    return (text or "").strip().partition("\n")[0].replace("|", "\\|")
+    paragraph = " ".join((text or "").strip().partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z`])", paragraph)[0].replace("|", "\\|")
 
 
 def table(head: str, rows: list[str]) -> str:
@@ -110,6 +119,57 @@ FRONT = (  # what most programs need: a name, and the room it stands in
     ("ScriptedModel", "testing"),
 )
 
+USED = (  # rooms that programs import
+    "litagent",
+    "tracer",
+    "trainer",
+    "run",
+    "store",
+    "client",
+    "server",
+    "types.tasks",
+    "types.resources",
+    "types.rollouts",
+    "types.spans",
+    "errors",
+    "adapters",
+    "datasets",
+    "rewards",
+    "rescoring",
+    "loggers",
+    "algorithms.base",
+    "algorithms.grpo",
+    "algorithms.team",
+    "algorithms.curriculum",
+    "algorithms.validation",
+    "algorithms.replay",
+    "algorithms.apo",
+    "algorithms.gepa",
+    "algorithms.sft",
+    "algorithms.chain",
+    "algorithms.verl",
+    "rl.options",
+    "rl.shaping",
+    "rl.taught",
+    "engines.torch",
+    "engines.vllm",
+    "engines.openai",
+    "plots.runs",
+    "plots.groups",
+    "plots.rollouts",
+    "plots.versions",
+    "views.runs",
+    "views.groups",
+    "views.rollouts",
+    "views.versions",
+    "export",
+    "magics",
+    "doctor",
+    "testing",
+    "simulated",
+    "demo",
+)
+
 
 def stage_api(folder: Path) -> list[tuple[str, str]]:
     "A page for each module, one with all names, and one that leads to them; the names of the pages with their first sentence."
@@ -121,7 +181,7 @@ def stage_api(folder: Path) -> list[tuple[str, str]]:
         for symbol, thing in public(module):
             parts += documented(symbol, thing, 2)
             names[f"{page}.{symbol}"] = (
-                f"[`{symbol}`]({page}.md#{symbol.lower()}) | {page} | {first_line(thing.__doc__)}"
+                f"[`{symbol}`]({page}.md#{symbol.lower()}) | {page} | {first_sentence(thing.__doc__)}"
             )
         write(folder / "api" / f"{page}.md", "\n".join(parts))
         told.append((page, said))
@@ -133,7 +193,15 @@ def stage_api(folder: Path) -> list[tuple[str, str]]:
         "name | module | what it is", [names[key] for key in sorted(names, key=lambda k: k.rpartition(".")[2].lower())]
     )
     said = f"Every public name, from its docstring. Most programs need these; [all names](names.md) have a page of their own.\n\n{front}"
-    write(folder / "api" / "index.md", toctree("API", said, [page for page, _ in told]))
+    rooms = dict(told)
+    listed = lambda pages: table("room | what for", [f"[{p}]({p}.md) | {first_sentence(rooms[p])}" for p in pages])  # noqa: E731
+    others = [page for page in rooms if page not in USED]
+    behind = (
+        f"Rooms that the others are built of; [Rooms](../rooms/index) shows them with their proofs.\n\n{listed(others)}"
+    )
+    index = f"{said}\n\n## By room\n\n{listed(USED)}\nThe others stand [behind them](behind.md)."
+    write(folder / "api" / "index.md", toctree("API", index, [*USED, "behind"], hidden=True))
+    write(folder / "api" / "behind.md", toctree("Behind the API", behind, others, hidden=True))
     write(folder / "api" / "names.md", f"# All names\n\nEach leads to its contract.\n\n{every}")
     return told
 
@@ -153,7 +221,7 @@ def protocol() -> str:
         for method, operation in by.items() if not path.startswith("/rollout/") else ():
             said = operation.get("description") or operation.get("summary")
             place = next(title for title, pattern in ROOMS.items() if re.match(pattern, path))
-            parts.setdefault(place, []).append(f"`{method.upper()} {path}` | {first_line(said)}")
+            parts.setdefault(place, []).append(f"`{method.upper()} {path}` | {first_sentence(said)}")
     routes = [f"## {title}\n\n{table('route | what for', parts[title])}" for title in ROOMS]
     return "\n".join([PROTOCOL, *routes, *records()])
 
