@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .client import LightningClient
 from .errors import BadRequestError, LightningError, NotFoundError, ServerError, UnauthorizedError
 from .export import export_run
@@ -180,6 +181,7 @@ def a_port(text: str) -> int:
 def make_parser() -> argparse.ArgumentParser:
     "The commands and their options."
     parser = argparse.ArgumentParser(prog="agentlightning", description="Train AI agents; watch them learn.")
+    parser.add_argument("--version", action="version", version=f"agentlightning {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     server = commands.add_parser("server", help="the hub that agents, workers and trainers talk to")

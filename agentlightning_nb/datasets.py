@@ -36,8 +36,10 @@ class Selection:
             raise BadRequestError(f"mode is {self.mode!r}; 'train' or 'test'. What validates is never trained on.")
         if self.annotated not in (None, "any", "up", "corrected"):
             raise BadRequestError(f"annotated is {self.annotated!r}; 'any', 'up', 'corrected' or None.")
-        if self.best_of is not None and self.best_of < 1:
+        if self.best_of is not None and (not isinstance(self.best_of, int) or self.best_of < 1):
             raise BadRequestError(f"best_of is {self.best_of!r}; give a whole number from 1, or None for all.")
+        if not isinstance(self.threshold, int | float | None):
+            raise BadRequestError(f"threshold is {self.threshold!r:.80}; give the least reward, a number.")
 
 
 class Chosen(NamedTuple):

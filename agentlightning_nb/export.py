@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .errors import BadRequestError
+from .errors import BadRequestError, StoreError
 from .page import COMPONENTS, esm
 from .views.listing import rollouts_view
 from .views.questions import answer
@@ -40,6 +40,10 @@ def export_run(
     budget_mb: float = 20.0,  # of conversations, spans and tokens
 ) -> Path:
     "Write the run as one self-contained HTML file; a `NotFoundError` for a run that the store does not have."
+    if not isinstance(path, str | os.PathLike):
+        raise BadRequestError(f"path is {path!r:.80}; give the name of a file, such as run.html.")
+    if (target := Path(path)).is_dir():
+        raise BadRequestError(f"{target} is a folder; give the name of a file, such as {target / 'run.html'}.")
     if rollouts < 1 or budget_mb <= 0:
         raise BadRequestError(f"rollouts is {rollouts}, budget_mb {budget_mb:g}; both are more than 0.")
     seen = answer(store, "run", {"run_id": run_id})
@@ -65,10 +69,12 @@ def export_run(
     text = PAGE.format(
         title=escape(f"{seen['algorithm']} {run_id}"), told=json.dumps(told).replace("<", "\\u003c"), script=script
     )
-    target = Path(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(target)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(target)
+    except OSError as e:
+        raise StoreError(f"The page {target} cannot be written: {e.strerror}.") from e
     return target
 
 

@@ -100,6 +100,8 @@ def rescore(
     mode: str | None = None,
 ) -> Rescored:
     "The function on each succeeded rollout, a page in memory at a time; what it raises is kept on the row."
+    if not callable(fn):
+        raise BadRequestError(f"fn is {fn!r:.80}; give a function that takes a rollout and returns its reward.")
     rows = [_rescored(fn, rollout) for rollout in _stored(store, run_id=run_id, step=step, mode=mode)]
     groups: dict[str, list[int]] = {}
     for i, row in enumerate(rows):

@@ -77,7 +77,11 @@ def describe_error(error: BaseException) -> AttemptError:
         *traceback.format_list(own),
         *traceback.format_exception_only(error),
     ]
-    return AttemptError(type=type(error).__name__, message=str(error), traceback="".join(lines))
+    try:
+        message = str(error)
+    except Exception as e:  # an agent's own class may not know what to say
+        message = f"(its __str__ raised {type(e).__name__})"
+    return AttemptError(type=type(error).__name__, message=message, traceback="".join(lines))
 
 
 def reward_spans(recorder: Recorder, reward: float | None) -> None:
@@ -99,7 +103,9 @@ def run_attempt(
     resources: NamedResources,  # bound
     await_result: Callable[[Awaitable[Any]], Any],  # waits for a coroutine of the agent on some event loop
 ) -> Outcome:
-    "Run the agent once and say what came of it; only `AttemptCancelled`, `KeyboardInterrupt` and the like pass through."
+    """Run the agent once and say what came of it; only `AttemptCancelled` passes through.
+
+    Whatever else the agent raises is its own, `SystemExit` and `KeyboardInterrupt` too: this is a worker's thread, which no signal reaches."""
     recorder = Recorder(claimed.rollout_id, claimed.attempt.attempt_id)
     try:
         with recording(recorder):
@@ -109,5 +115,5 @@ def run_attempt(
         return outcome_of(recorder, returned)
     except AttemptCancelled:
         raise
-    except (Exception, SystemExit) as e:
+    except BaseException as e:
         return Outcome("failed", None, dict(recorder.rewards), describe_error(e), recorder.spans)

@@ -2,7 +2,10 @@
 
 import pytest
 
+from agentlightning_nb.client import LightningClient
 from agentlightning_nb.errors import BadRequestError, LightningError, RewardError
+from agentlightning_nb.export import export_run
+from agentlightning_nb.store import LightningStore
 from agentlightning_nb.types import LLM, AgentLightningTask, PromptTemplate, RolloutConfig, check_reward, plain
 
 
@@ -116,3 +119,40 @@ def test_every_refusal_is_one_of_ours(store):
     with pytest.raises(LightningError):
         store.get_rollout_by_id(["a"])
     assert plain({"a": (1,)}) == {"a": [1]}
+
+
+def test_what_opens_and_reads_a_store(tmp_path):
+    for path in (None, 5):
+        with pytest.raises(BadRequestError, match="give a file's path"):
+            LightningStore(path)
+    with LightningStore() as store:
+        with pytest.raises(BadRequestError, match="give a function"):
+            store.rescore(None)
+        for options in ({"best_of": "x"}, {"threshold": "x"}):
+            with pytest.raises(BadRequestError):
+                store.export_dataset(tmp_path / "rows.jsonl", **options)
+
+
+def test_rewards_are_numbers_by_name(store):
+    made = store.start_rollout(1)
+    for rewards in (5, [1.0], {"acc": "x"}):
+        with pytest.raises(BadRequestError):
+            store.finish_attempt(made.rollout_id, "latest", rewards=rewards)
+
+
+@pytest.mark.parametrize("url", [None, 5, "", "localhost:8000", "ftp://x", "http://", "http://[::1", "http://x:99999"])
+def test_a_client_wants_the_url_of_a_server(url):
+    with pytest.raises(BadRequestError, match="http://localhost:8000"):
+        LightningClient(url)
+
+
+def test_a_page_that_cannot_be_written_says_so(tmp_path):
+    with LightningStore() as store:
+        store.add_run("run-1", algorithm="a")
+        for path, said in (
+            (tmp_path / "no" / "page.html", "cannot be written"),
+            (tmp_path, "is a folder"),
+            (5, "path is 5"),
+        ):
+            with pytest.raises(LightningError, match=said):
+                export_run(store, "run-1", path)

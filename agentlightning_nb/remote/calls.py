@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 from pydantic_core import from_json
 
 from ..events import Event, Listener, read_events
-from ..errors import LightningError, NotFoundError, ServerError, error_from_json
+from ..errors import BadRequestError, LightningError, NotFoundError, ServerError, error_from_json
 from ..storage.mailbox import Letter
 from ..storage.rows import record_json
 from agentlightning_nb.types import (
@@ -71,6 +71,10 @@ class Caller:
     "A server that is asked."
 
     def __init__(self, url: str, token: str | None = None):
+        if not isinstance(url, str):
+            raise BadRequestError(f"url is {url!r:.80}; write it like http://localhost:8000.")
+        if not isinstance(token, str | None):
+            raise BadRequestError(f"token is a {type(token).__name__}; give text, or None to find this user's.")
         self.url = url.rstrip("/").removesuffix("/v1/agl")
         given_token = token if token is not None else os.environ.get("AGENTLIGHTNING_TOKEN")
         self._finds_token = not given_token and token is None  # again, when the server was started anew

@@ -14,12 +14,12 @@ from typing import Any
 
 from ..errors import NotFoundError, ServerError
 from ..storage.listing import ListQuery
+from ..storage.spans import check_rewards
 from agentlightning_nb.types import (
     TERMINAL,
     Attempt,
     AttemptedRollout,
     AttemptError,
-    check_reward,
     EnqueueRolloutRequest,
     PaginatedResult,
     Rollout,
@@ -168,8 +168,7 @@ class RolloutCalls(Caller):
         spans: Sequence[Span] = (),
     ) -> Attempt:
         "Report an attempt's end with everything it recorded. A late result is kept, and a `TransitionError` says so."
-        reward = None if reward is None else check_reward(reward)
-        parts = {name: check_reward(value, name) for name, value in (rewards or {}).items()}
+        reward, parts = check_rewards(reward, rewards)
         body = {"status": status, "reward": reward, "rewards": parts, "error": error, "spans": several("spans", spans)}
         return Attempt.model_validate(
             self._post(

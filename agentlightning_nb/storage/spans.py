@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..conventions.waiting import at_last
+from ..errors import RewardError
 from .rows import from_json, to_json
 from ..types import Span, Triplet, check_reward
 
@@ -262,5 +263,7 @@ def span_reward(span: Span) -> tuple[float, dict[str, float]] | None:
 
 def check_rewards(reward: float | None, rewards: Mapping[str, float] | None) -> tuple[float | None, dict[str, float]]:
     "A reward and its named parts, each checked."
+    if not isinstance(rewards, Mapping | None):
+        raise RewardError(f"rewards is {rewards!r:.80}; give numbers by name.")
     parts = {str(name): check_reward(value, str(name)) for name, value in (rewards or {}).items()}
     return None if reward is None else check_reward(reward), parts

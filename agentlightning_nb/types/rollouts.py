@@ -10,7 +10,7 @@ __all__ = ['AttemptError', 'Attempt', 'Rollout', 'AttemptedRollout', 'EnqueueRol
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, field_validator
 
 from .resources import AgentResource
 from .spans import Span, Triplet
@@ -25,6 +25,11 @@ class AttemptError(BaseModel):
     type: str
     message: str
     traceback: str = ""
+
+    @field_validator("type", "message", "traceback")
+    @classmethod
+    def _readable(cls, said: str) -> str:
+        return said.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair has no UTF-8
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}"

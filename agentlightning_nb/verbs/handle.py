@@ -83,6 +83,8 @@ class Handle:
     "A store's file, or one in memory: how verbs get at it, and letting go of it. Thread-safe."
 
     def __init__(self, path: str | Path = ":memory:", *, readonly: bool = False):
+        if not isinstance(path, str | os.PathLike):
+            raise BadRequestError(f"path is {path!r:.80}; give a file's path, or ':memory:'.")
         self.path = str(path) if str(path) == ":memory:" else os.path.abspath(path)
         self.readonly, self._open = readonly, True
         self._readers = None if self.path == ":memory:" else Readers(self.path)

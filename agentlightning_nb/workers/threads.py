@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..client import LightningClient
 from ..errors import AttemptCancelled, LightningError, ServerError, TransitionError
@@ -58,8 +58,15 @@ def stopped_outcome(worker_id: str) -> Outcome:
     return Outcome("unresponsive", None, {}, error, [])
 
 
+class _Raised(NamedTuple):
+    error: BaseException
+
+
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+    try:
+        return await awaitable
+    except (KeyboardInterrupt, SystemExit) as e:  # which would end the loop, and every other agent with it
+        return _Raised(e)
 
 # %% ../../nbs/workers/threads.ipynb #a1b0e288
 class Worker(threading.Thread):
@@ -142,9 +149,14 @@ class Worker(threading.Thread):
         with self.lock:
             self.future = future
         try:
-            return future.result()
+            returned = future.result()
         except CancelledError:
+            if self.cancelled_at is None and not self.pool.stopping.is_set():
+                raise asyncio.CancelledError("The agent cancelled itself.") from None
             raise AttemptCancelled("The attempt was cancelled.") from None
+        if isinstance(returned, _Raised):
+            raise returned.error
+        return returned
 
     def cancel(self, attempt_id: str) -> None:
         "Make the agent of this attempt stop: cancel its coroutine, or raise `AttemptCancelled` in its thread."
