@@ -183,9 +183,26 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agentlightning", description="Train AI agents; watch them learn.")
     parser.add_argument("--version", action="version", version=f"agentlightning {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for add in (_add_server, _add_worker, _add_demo, _add_helpers):
+        add(commands)
+    return parser
 
+
+def _add_server(commands: Any) -> None:
     server = commands.add_parser("server", help="the hub that agents, workers and trainers talk to")
     actions = server.add_subparsers(dest="action", required=True, metavar="action")
+    _add_server_start(actions)
+    for name, run, about in (
+        ("status", show_status, "how a server is; exit status 3 when it does not answer"),
+        ("stop", stop_servers, "stop a server and wait for it"),
+    ):
+        action = actions.add_parser(name, help=about)
+        action.add_argument("url", nargs="?", help="its URL, where several run")
+        action.set_defaults(run=run)
+    actions.add_parser("list", help="this user's servers on this machine").set_defaults(run=list_servers)
+
+
+def _add_server_start(actions: Any) -> None:
     start = actions.add_parser("start", help="serve until interrupted")
     start.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     start.add_argument(
@@ -210,15 +227,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="info writes a line for each request (default: %(default)s)",
     )
     start.set_defaults(run=start_server)
-    for name, run, about in (
-        ("status", show_status, "how a server is; exit status 3 when it does not answer"),
-        ("stop", stop_servers, "stop a server and wait for it"),
-    ):
-        action = actions.add_parser(name, help=about)
-        action.add_argument("url", nargs="?", help="its URL, where several run")
-        action.set_defaults(run=run)
-    actions.add_parser("list", help="this user's servers on this machine").set_defaults(run=list_servers)
 
+
+def _add_worker(commands: Any) -> None:
     worker = commands.add_parser("worker", help="runs agents for a server, on this machine or any other")
     actions = worker.add_subparsers(dest="action", required=True, metavar="action")
     start = actions.add_parser("start", help="claim and run rollouts until interrupted")
@@ -238,6 +249,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     start.set_defaults(run=start_worker)
 
+
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser("demo", help="train a tiny real model to use a calculator, here and now")
     demo.add_argument("--db", default="demo.db", help="the store's file (default: %(default)s)")
     demo.add_argument(
@@ -246,8 +259,6 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="everything random follows from it (default: %(default)s)")
     demo.add_argument("--max-steps", type=int, default=None, help="training steps (default: the demo's own)")
     demo.set_defaults(run=run_demo)
-    _add_helpers(commands)
-    return parser
 
 
 def _add_helpers(commands: Any) -> None:

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 
 from .api.answering import Verbs, answer
 from .api.resources import add_resource_routes
-from .api.rollouts import add_queue_routes, add_rollout_routes
-from .api.runs import add_annotation_routes, add_run_routes
+from .api.rollouts import add_attempt_routes, add_queue_routes, add_rollout_routes
+from .api.runs import add_annotation_routes, add_figure_routes, add_run_routes, add_task_routes
 from .api.spans import add_otlp_routes, add_span_routes
 from .lane import Lane
 
@@ -20,9 +20,12 @@ def add_routes(app: FastAPI, verbs: Verbs, lane: Lane) -> None:
     "Everything under `/v1/agl`, and `/v1/traces`."
     add_queue_routes(app, verbs, lane)
     add_span_routes(app, verbs, lane)
-    add_rollout_routes(app, verbs, lane)
+    add_rollout_routes(app, verbs)
+    add_attempt_routes(app, verbs, lane)
     add_resource_routes(app, verbs)
+    add_task_routes(app, verbs)
     add_run_routes(app, verbs)
+    add_figure_routes(app, verbs)
     add_annotation_routes(app, verbs)
     add_otlp_routes(app, verbs)
 
