@@ -9,6 +9,7 @@ __all__ = ['told_to_stop', 'start_server', 'list_servers', 'show_status', 'stop_
 # %% ../nbs/34_cli.ipynb #d7139b47
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -56,6 +57,7 @@ def start_server(args: argparse.Namespace) -> int:
             store, host=args.host, port=args.port, token=args.token, upstream=args.upstream
         ) as server:
             server.app.state.closes = store.path  # which whoever stops us waits for
+            gc.freeze()  # what is here stays: looking it all through again holds up every stream for 60 ms
             _say(f"Serving {Path(args.db).name} at {server.url} (pid {os.getpid()}). Stop with Ctrl-C.")
             _say(
                 f"Connect:  Trainer(backend={_local(server.url)!r})   # this user's processes find the token by themselves"

@@ -8,6 +8,8 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+from test_native import ASKED, EVENTS
+from test_native import event as event_of
 from test_proxy import place  # noqa: F401
 from waiting import until
 
@@ -93,7 +95,7 @@ def pumped(monkeypatch):
     return parts
 
 
-def begin(p, takes=0, **more):
+def begin(p, takes=0, route="chat/completions", **more):
     "A streamed call; its connection and its answer."
     host = urlsplit(p.server.url)
     connection = http.client.HTTPConnection(host.netloc, timeout=60)
@@ -103,7 +105,7 @@ def begin(p, takes=0, **more):
     connection.sock.settimeout(60)
     connection.sock.connect((host.hostname, host.port))
     asked = {"model": "tiny", "messages": [{"role": "user", "content": "Well?"}], "stream": True, **more}
-    connection.request("POST", f"{p.path}/chat/completions", json.dumps(asked), {"Authorization": f"Bearer {p.token}"})
+    connection.request("POST", f"{p.path}/{route}", json.dumps(asked), {"Authorization": f"Bearer {p.token}"})
     return connection, connection.getresponse()
 
 
@@ -241,11 +243,47 @@ def test_what_a_teller_stumbles_over_ends_the_call_and_not_the_server(place, end
     p = place(OpenAIEngine(endpoint(play).url, "k"))
     _, answer = begin(p)
     assert b"four" in answer.readline()
-    monkeypatch.setattr("agentlightning_nb.engines.chat.ChatTeller.skimmed", lambda *_: 1 / 0)
+    monkeypatch.setattr("agentlightning_nb.engines.chat.ChatTeller.unread", lambda *_: 1 / 0)
     told.set()
     assert b'"error"' in answer.read()
     monkeypatch.undo()
     assert p.server.running
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("route", ["responses", "messages"])
+def test_streams_in_an_endpoints_own_dialect_go_the_same_way(place, endpoint, pumped, route, leaves):  # noqa: F811
+    said, told = [event_of(data) for data in EVENTS[route]], threading.Event()
+    first, word = said[0], next(i for i, one in enumerate(said) if b"four" in one)
+
+    def play(write):
+        write(first)
+        assert told.wait(30)  # from now on it is pumped
+        for one in said[1 : word + 1]:
+            write(one)
+        while leaves:
+            time.sleep(0.05)
+            write(b": alive\n\n")
+        write(b"".join(said[word + 1 :]))
+
+    e = endpoint(play)
+    p = place(OpenAIEngine(e.url, "k", token_ids=False))
+    connection, answer = begin(p, route=route, **ASKED[route])
+    came = answer.readline()
+    told.set()
+    while b"four" not in came:
+        came += answer.readline()
+    if leaves:
+        answer.close()
+        connection.close()
+        assert e.left.wait(30)
+    else:
+        assert came + answer.read() == b"".join(said)
+    until(p.spans)
+    (span,) = p.spans()
+    assert "four" in span.attributes["gen_ai.output.messages"]
+    assert (span.status.description == "disconnected: the caller left") is leaves
+    assert b"".join(pumped).startswith(b"".join(said[1 : word + 1]))
 
 
 def test_through_the_environments_proxy_it_is_the_same(place, endpoint, monkeypatch):  # noqa: F811

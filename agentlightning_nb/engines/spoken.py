@@ -8,13 +8,15 @@ __all__ = ['ABSENT', 'STUMBLES', 'NotSpoken', 'speaks', 'Spoken', 'Verbatim']
 # %% ../../nbs/engines/spoken.ipynb #1295d96a
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ..dialects.base import Teller
 from ..dialects.native import NATIVE, Gathering, Native
 from .base import Heard, Reply
-from .chunks import data_of
+from .chunks import Events, data_of
+from .http import Answer
 from .openai import OpenAIEngine, UpstreamError
 from ..errors import LightningError, ServerError
 
@@ -53,6 +55,7 @@ class Spoken:
             name: value.decode("latin1") for k, value in headers if (name := k.decode("latin1")) in self.native.headers
         }
         self.last_words = b""  # the event in which the endpoint said what went wrong
+        self.begun, self.over = False, False  # its stream
 
     @property
     def models(self) -> list[str]:
@@ -73,35 +76,51 @@ class Spoken:
         self, body: dict[str, Any], *, session: str | None = None, heard: Heard | None = None
     ) -> AsyncIterator[list[dict[str, Any]] | Reply]:
         "The events, each as `raw` bytes; from the one that ends the answer on they have a finish reason."
-        gathering, begun, over = self.native.gathering(), False, False
-        if heard is not None:
-            heard.so_far = lambda: self._so_far(gathering)
-        events = self.engine.events(self.route, self.asked, self.headers, final=self._final)
+        heard, gathering = Heard() if heard is None else heard, self.native.gathering()
+        heard.so_far, self.begun, self.over = lambda: self._so_far(gathering), False, False
+
+        def pump(came: Events, part: bytes) -> bool:
+            told, broken = self._read(came.take(part), gathering)
+            room = heard.take(told) if told else True
+            if broken is not None:
+                raise broken
+            return room
+
+        def pumps(answer: Answer, came: Events) -> Callable[[bytes], bool] | None:
+            heard.resume = answer.resume
+            return None if heard.take is None else partial(pump, came)
+
+        events = self.engine.events(self.route, self.asked, self.headers, final=self._final, pumps=pumps)
         async with contextlib.aclosing(events):
             try:
                 async for batch in events:
-                    told: list[dict[str, Any]] = []
-                    for raw in batch:
-                        if isinstance(event := data_of(raw), dict):
-                            if not begun and not event.get("error") and not self.native.is_answer(event):
-                                raise self._not_spoken()
-                            begun, over = True, gathering.add(event)
-                        if gathering.failure is not None:
-                            self.last_words = raw
-                            break
-                        told.append({"raw": raw, "choices": [{"finish_reason": "over"}] if over else []})
+                    told, broken = self._read(batch, gathering)
                     if told:
                         yield told
-                    if gathering.failure is not None:
-                        said = json.dumps({"error": gathering.failure}).encode()
-                        raise UpstreamError("The endpoint broke off.", said)
+                    if broken is not None:
+                        raise broken
             except UpstreamError as e:
-                raise (e if begun else self._unknown(e)) from e
-        if not begun:
+                raise (e if self.begun else self._unknown(e)) from e
+        if not self.begun:
             raise self._not_spoken()
-        if not over:
+        if not self.over:
             raise ServerError(f"{self.engine.base_url} broke off: its stream of {self.route} has no end.")
         yield self._reply(gathering.answer or {}, 0)
+
+    def _read(self, events: list[bytes], gathering: Gathering) -> tuple[list[dict[str, Any]], UpstreamError | None]:
+        "What is told of events, and the error that ended them."
+        told: list[dict[str, Any]] = []
+        for raw in events:
+            if isinstance(event := data_of(raw), dict):
+                if not self.begun and not event.get("error") and not self.native.is_answer(event):
+                    raise self._not_spoken()
+                self.begun, self.over = True, gathering.add(event)
+            if gathering.failure is not None:
+                self.last_words = raw
+                said = json.dumps({"error": gathering.failure}).encode()
+                return told, UpstreamError("The endpoint broke off.", said)
+            told.append({"raw": raw, "choices": [{"finish_reason": "over"}] if self.over else []})
+        return told, None
 
     async def stream(
         self, body: dict[str, Any], *, session: str | None = None
