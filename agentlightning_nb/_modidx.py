@@ -1914,6 +1914,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'agentlightning_nb/engines/spoken.py'),
                                                   'agentlightning_nb.engines.spoken.Spoken._not_spoken': ( 'engines/spoken.html#spoken._not_spoken',
                                                                                                            'agentlightning_nb/engines/spoken.py'),
+                                                  'agentlightning_nb.engines.spoken.Spoken._read': ( 'engines/spoken.html#spoken._read',
+                                                                                                     'agentlightning_nb/engines/spoken.py'),
                                                   'agentlightning_nb.engines.spoken.Spoken._reply': ( 'engines/spoken.html#spoken._reply',
                                                                                                       'agentlightning_nb/engines/spoken.py'),
                                                   'agentlightning_nb.engines.spoken.Spoken._so_far': ( 'engines/spoken.html#spoken._so_far',
