@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from .algorithms.base import Algorithm
-from .errors import RunError, StoreError
+from .errors import RunError, ServerError, StoreError
 from .loggers import Loggers
 from .run import TrainingRun
 
@@ -52,7 +52,7 @@ def drive(algorithm: Algorithm, run: TrainingRun, pool: Any, loggers: Loggers) -
     loggers.close()
     try:
         run.finish(status, reason, error)
-    except StoreError as e:  # closed while an engine was still starting, say
+    except (StoreError, ServerError) as e:  # closed while an engine was still starting, say, or gone with its machine
         log.warning("Run %s has ended (%s), and its store cannot be told: %s", run.run_id, status, e)
 
 # %% ../nbs/20b_driving.ipynb #9e572389

@@ -1,11 +1,14 @@
 "Whatever an agent raises is recorded on its attempt: it stops no worker, no other agent and no run."
 
 import asyncio
+import threading
+import time
 
 import pytest
 
-from agentlightning_nb.errors import LightningError
-from agentlightning_nb.litagent import LitAgent
+from agentlightning_nb.errors import LightningError, ServerError
+from agentlightning_nb.litagent import LitAgent, rollout
+from agentlightning_nb.server import AgentLightningServer
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import AttemptError
 
@@ -63,3 +66,27 @@ def test_the_words_of_an_error_can_always_be_kept(store):
     assert kept.error.message == r"half \ud83d"
     with pytest.raises(LightningError):
         store.finish_attempt(made.rollout_id, "latest", status="failed", error=5)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_run_ends_when_its_server_has_gone_for_good(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTLIGHTNING_HOME", str(tmp_path))
+    begun = threading.Event()
+
+    @rollout
+    def waits(task):
+        begun.set()
+        time.sleep(0.2)
+        return 1.0
+
+    class Look:
+        def optimize_step(self, rollout_results, resources_version):
+            pass
+
+    with AgentLightningServer() as server, Trainer(n_workers=1, backend=server.url) as trainer:
+        run = trainer.start(waits, algorithm=Look(), tasks=[1], max_steps=100)
+        assert begun.wait(30)
+        server.stop()
+        with pytest.raises(ServerError):
+            run.wait(60)
+        assert run.status == "failed" and "cannot be reached" in run.reason
