@@ -68,10 +68,10 @@ def test_the_words_of_an_error_can_always_be_kept(store):
         store.finish_attempt(made.rollout_id, "latest", status="failed", error=5)
 
 
-@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_run_ends_when_its_server_has_gone_for_good(tmp_path, monkeypatch):
     monkeypatch.setenv("AGENTLIGHTNING_HOME", str(tmp_path))
-    begun = threading.Event()
+    begun, uncaught = threading.Event(), []
+    monkeypatch.setattr(threading, "excepthook", uncaught.append)
 
     @rollout
     def waits(task):
@@ -90,3 +90,6 @@ def test_a_run_ends_when_its_server_has_gone_for_good(tmp_path, monkeypatch):
         with pytest.raises(ServerError):
             run.wait(60)
         assert run.status == "failed" and "cannot be reached" in run.reason
+        for thread in [t for t in threading.enumerate() if t.name == f"agentlightning-{run.run_id}"]:
+            thread.join(30)
+    assert not uncaught
