@@ -10,7 +10,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types conventions ports background migrations asgi logs metrics express lane witness",
+    "errors types conventions ports background migrations readable asgi logs metrics express lane witness",
     "storage events",
     "adapters cluster verbs remote",
     "datasets rescoring",
@@ -32,6 +32,7 @@ BESIDE = {
     ("background", "ports"),
     ("background", "errors"),
     ("migrations", "errors"),
+    ("migrations", "readable"),
     ("asgi", "errors"),
 }
 BESIDE |= {("logs", "asgi"), ("background", "asgi"), ("express", "asgi"), ("express", "errors")}
