@@ -18,7 +18,7 @@ ROWS = [
     "views",
     "collected runner optimising rl engines verl proxied proxy api routes servers event_routes plots page twins page_routes described export",
     "workers server algorithms run loggers testing simulated rewards",
-    "hub driving",
+    "hub driving measuring once",
     "trainer widgets",
     "doctor commands",
     "doctor_cluster",
