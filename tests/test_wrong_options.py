@@ -4,6 +4,9 @@ import asyncio
 
 import pytest
 
+from agentlightning_nb.algorithms.apo import APO
+from agentlightning_nb.algorithms.gepa import GEPA
+from agentlightning_nb.algorithms.sft import SFT
 from agentlightning_nb.errors import BadRequestError, LightningError
 from agentlightning_nb.litagent import LitAgent, rollout
 from agentlightning_nb.server import AgentLightningServer
@@ -123,3 +126,34 @@ def test_no_validation_may_be_said_as_none():
     with Trainer(n_workers=1) as trainer:
         trainer.fit(rollout(lambda task: 1.0), algorithm=(look := Look()), tasks=[1], val_tasks=None, progress=False)
     assert look.steps == 1
+
+
+def of_grpo(**options):
+    return pytest.importorskip("agentlightning_nb.algorithms.grpo").GRPO(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: of_grpo(lr="x"), "GRPO: lr is 'x'; give a number or None"),
+        (lambda: of_grpo(temperature="x"), "GRPO: temperature is 'x'; give a number"),
+        (lambda: of_grpo(n=1.5), "GRPO: n is 1.5; give a whole number"),
+        (lambda: of_grpo(seed=None), "GRPO: seed is None; give a whole number"),
+        (lambda: of_grpo(kl=0.1), "GRPO: kl is 0.1; give KL(...)"),
+        (lambda: of_grpo(clip=0.2), "GRPO: clip is 0.2; give Clip(...)"),
+        (lambda: of_grpo(lora=8), "GRPO: lora is 8; give Lora(...) or None"),
+        (lambda: of_grpo(rewards={"a": 1}), "give Rewards(...)"),
+        (lambda: of_grpo(curriculum=True), "give Curriculum(...) or None"),
+        (lambda: of_grpo(advantage=5), "GRPO: advantage is 5; give text"),
+        (lambda: APO("m", budget=5), "APO: budget is 5; give Budget(...)"),
+        (lambda: APO("m", race=1), "APO: race is 1; give True or False"),
+        (lambda: APO(5), "APO: model is 5; give LLM(...) or text or None"),
+        (lambda: GEPA("m", seed="x"), "GEPA: seed is 'x'; give a whole number"),
+        (lambda: SFT(lr="x"), "SFT: lr is 'x'; give a number"),
+        (lambda: SFT(contested=1), "SFT: contested is 1; give True or False"),
+    ],
+)
+def test_an_algorithm_says_what_its_options_take(make, said):
+    with pytest.raises(BadRequestError) as refused:
+        make()
+    assert said in str(refused.value)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .ahead import Ages, Ahead
-from .base import Algorithm, Run, batches
+from .base import Algorithm, Run, batches, of_kinds
 from .curriculum import Curriculum, Draws
 from .learning import kept_rows, nothing_to_train, row_metrics, step_metrics, training_rows
 from .validation import Standing, Validation, prune, validated
@@ -104,6 +104,7 @@ class GRPO(Algorithm):
     keep: int | None = None  # checkpoints that stay besides the first and the best; None: all
 
     def __post_init__(self) -> None:
+        of_kinds(self)
         if not self.advantage.startswith("verl:"):
             one_of("GRPO", "advantage", self.advantage, (*ADVANTAGES, "verl:NAME"))
         one_of("GRPO", "credit", self.credit, ("rollout", "turn"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from .base import Run
+from .base import Run, of_kinds
 from .budget import Budget, Ledger, SearchEnded, calls_in, over_budget
 from .texts import refusal, texts_of, with_texts
 from ..engines.allowance import Allowance
@@ -46,6 +46,9 @@ class SearchOptions:
     everywhere: bool = False  # evaluations of other runs count too
     stop_at: float | None = None  # mean validation score at which it is enough
     concurrency: int = 8  # of the optimiser's calls
+
+    def __post_init__(self) -> None:
+        of_kinds(self)
 
 
 class Search:

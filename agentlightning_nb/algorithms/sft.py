@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from .base import Algorithm, Run
+from .base import Algorithm, Run, of_kinds
 from ..datasets import IGNORED, Chosen, Example, Selection, TokenRow, choose
 from ..engines.torch import TorchEngine
 from ..errors import BadRequestError, RunError, need
@@ -194,6 +194,9 @@ class SFT(Algorithm):
     temperature: float = 1.0
     max_tokens: int = 64  # of an answer
     name: str = "policy"  # what the model is called by those who call it
+
+    def __post_init__(self) -> None:
+        of_kinds(self)
 
     @property
     def selection(self) -> Selection:
