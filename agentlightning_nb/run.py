@@ -6,12 +6,10 @@
 __all__ = ['log', 'TrainingRun']
 
 # %% ../nbs/20_run.ipynb #25d13d94
-import asyncio
 import contextlib
 import logging
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from .errors import NotFoundError, RunError, TransitionError
 from .export import export_run
 from .optimising import Asker, Messages, Told, Versions
 from .runner import task_metadata
+from .steering import Steered
 from agentlightning_nb.types import (
     LLM,
     AgentLightningTask,
@@ -39,7 +38,7 @@ from agentlightning_nb.types import (
 log = logging.getLogger(__name__)
 
 # %% ../nbs/20_run.ipynb #0f9a19b5
-class TrainingRun:
+class TrainingRun(Steered):
     """One `fit`. `status` is running, paused, succeeded, stopped or failed; `reason` says why it ended early.
 
     Await it, or call `wait()`."""
@@ -62,13 +61,11 @@ class TrainingRun:
         options: Mapping[str, Any] | None = None,  # of the algorithm, for the record
         report: Callable[[int, Mapping[str, float]], None] | None = None,  # is told the metrics of each step
     ):
+        super().__init__(resume or run_id or new_id("run"))
         self.store, self.folder, self.config = store, folder, config
         self.tasks, self.val_tasks = list(tasks), list(val_tasks)
-        self.run_id = resume or run_id or new_id("run")
-        self.algorithm, self.status, self.reason = algorithm, "running", ""
-        self.step, self.max_steps, self.started = 0, None, time.time()
+        self.algorithm, self.step, self.max_steps, self.started = algorithm, 0, None, time.time()
         self.latest: dict[str, float] = {}  # metrics of the last finished step
-        self.error: BaseException | None = None
         self.panel: Any = None  # what shows it in a notebook
         self.state: dict[str, Any] | None = None
         self._serve, self._check, self._address, self._report = serve, check, address, report
@@ -76,10 +73,6 @@ class TrainingRun:
         self._asker: Asker | None = None
         self._said: list[str] = []
         self._best: str | None = None
-        self._stop, self._abandon = threading.Event(), threading.Event()
-        self._go_on, self._done, self._told = threading.Event(), threading.Event(), threading.Event()
-        self._go_on.set()
-        self._listeners: list[Callable[[], None]] = []
         if resume:
             self._reopen(resources)
         else:
@@ -118,11 +111,6 @@ class TrainingRun:
     def version(self) -> str:
         "The id of the latest version."
         return self._latest.resources_id
-
-    @property
-    def stopping(self) -> bool:
-        "True once the run should end at the next step boundary."
-        return self._stop.is_set()
 
     def plan(self, max_steps: int) -> None:
         "Say how many steps there will be."
@@ -220,7 +208,7 @@ class TrainingRun:
     def _still_working(self, rollout_ids: list[str]) -> None:
         if self._check:
             self._check()
-        if self._abandon.is_set():
+        if self.abandoned:
             for row in self.store.query_rollouts(rollout_id_in=rollout_ids):
                 if row.end_time is None:
                     self._cancel(row.rollout_id)
@@ -333,39 +321,7 @@ class TrainingRun:
         kept = {"algorithm": self.state, "step": self.step, "resources_id": self.version, "max_steps": self.max_steps}
         self.store.update_run(self.run_id, state=kept)
 
-    # what the user does
-
-    def pause(self) -> None:
-        "Hold at the next step boundary."
-        self._go_on.clear()
-
-    def resume(self) -> None:
-        "Go on after `pause`."
-        self._go_on.set()
-
-    def stop(self, *, now: bool = False) -> None:
-        "End at the next step boundary with everything kept; with `now=True` cancel the rollouts under way too."
-        self._stop.set()
-        if now:
-            self._abandon.set()
-        self._go_on.set()
-
-    def wait(self, timeout_s: float | None = None) -> "TrainingRun":
-        "Wait until the run has ended, and raise what its algorithm raised."
-        if not self._done.wait(timeout_s):
-            raise TimeoutError(f"Run {self.run_id} is still {self.status} after {timeout_s} s.")
-        self._told.wait(2.0)  # so that what is shown of it shows its end
-        if self.error is not None and not isinstance(self.error, RunError):
-            raise self.error
-        return self
-
-    def __await__(self) -> Generator[Any, None, "TrainingRun"]:
-        return asyncio.to_thread(self.wait).__await__()
-
-    @property
-    def done(self) -> bool:
-        "True once the run has ended."
-        return self._done.is_set()
+    # what the user reads
 
     def rewards(self) -> Any:
         "A frame with one row per rollout: step, mode, task, reward and its parts. Needs pandas."
@@ -389,19 +345,6 @@ class TrainingRun:
             self.store, self.run_id, path or f"{self.run_id}.html", rollouts=rollouts, budget_mb=budget_mb
         )
 
-    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        "Call the listener, from any thread, whenever something changed; returns a function that ends this."
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
-
-    def _tell(self) -> None:
-        for listener in list(self._listeners):
-            try:
-                listener()
-            except Exception:
-                log.exception("A listener of run %s failed and is dropped.", self.run_id)
-                self._listeners.remove(listener)
-
     def _set_status(self, status: str) -> None:
         self.status = status
         self.store.update_run(self.run_id, status=status)
@@ -413,10 +356,7 @@ class TrainingRun:
         try:
             self.store.update_run(self.run_id, status=status, error=self.reason or None, end=True)
         finally:
-            self.status = status
-            self._done.set()
-            self._tell()
-            self._told.set()
+            self._end(status)
 
     def __repr__(self) -> str:
         of = f" of {self.max_steps}" if self.max_steps else ""

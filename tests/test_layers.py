@@ -16,7 +16,7 @@ ROWS = [
     "datasets rescoring",
     "store client tracer litagent otlp dialects",
     "views",
-    "collected runner optimising rl engines verl proxied proxy api routes servers event_routes plots page twins page_routes described export",
+    "collected steering runner optimising rl engines verl proxied proxy api routes servers event_routes plots page twins page_routes described export",
     "workers server algorithms run loggers testing simulated rewards",
     "hub driving measuring once",
     "trainer widgets",

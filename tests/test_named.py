@@ -251,9 +251,11 @@ def wrong_code(code: str) -> list[str]:
 
 @cache
 def words_of_init(owner: type) -> frozenset[str]:
-    "The attributes that an object gets when it is made."
-    (node,) = [n for _, tree in trees() for n in tree.body if isinstance(n, ast.ClassDef) and n.name == owner.__name__]
-    return frozenset(n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+    "The attributes that an object gets when it is made, by its class or one above."
+    ours = {cls.__name__ for cls in owner.__mro__ if cls.__module__.startswith("agentlightning_nb")}
+    nodes = [n for _, tree in trees() for n in tree.body if isinstance(n, ast.ClassDef) and n.name in ours]
+    stored = (n for node in nodes for n in ast.walk(node) if isinstance(n, ast.Attribute))
+    return frozenset(n.attr for n in stored if isinstance(n.ctx, ast.Store))
 
 
 def wrong_import(node: ast.ImportFrom) -> list[str]:
