@@ -417,6 +417,24 @@ def test_what_the_protocol_requires_is_required(server):
     assert status == 422 and told["detail"] == "Resource 'llm' is no llm: it lacks model."
 
 
+def test_lists_may_stand_alone(server):
+    status, made = post(server, "/queues/rollouts/enqueue", [{"input": 1}, {"input": 2}])
+    assert status == 201 and [r["input"] for r in made] == [1, 2]
+    status, kept = post(server, "/tasks", {"tasks": [{"name": "a", "input": 1}, {"question": "x"}]})
+    assert status == 201 and [t["input"] for t in kept] == [1, {"question": "x"}]
+    for path in ("/tasks", "/queues/rollouts/enqueue"):
+        assert post(server, path, 5)[0] == 422 and post(server, path, {})[0] == 422
+
+
+def test_a_claim_waits_by_either_name(server):
+    for name in ("wait_s", "timeout"):
+        later = threading.Timer(0.3, lambda: enqueue(server, "late"))
+        later.start()
+        status, claimed = post(server, "/queues/rollouts/dequeue", {name: 30})
+        later.join()
+        assert status == 200 and [c["input"] for c in claimed] == ["late"]
+
+
 def test_attempts_are_sorted_by_who_made_them(server):
     (made,) = enqueue(server, 1)
     for worker in ("b", "a"):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONGEST_S', 'PAGE', 'ROLLOUTS', 'SPANS', 'WORKERS', 'RESOURCES', 'value_of', 'body_of', 'fields_of', 'fields_in',
-           'checked', 'query_of']
+           'listed', 'checked', 'query_of']
 
 # %% ../../nbs/api/asking.ipynb #c4d44252
 from typing import Any
@@ -48,6 +48,15 @@ def fields_in(raw: bytes, *names: str, needed: tuple[str, ...] = ()) -> dict[str
 
 
 LONGEST_S = 3600.0
+
+
+def listed(raw: bytes, name: str) -> list[Any]:
+    "The list that a body is, or that its field of this name is."
+    body = value_of(raw)
+    rows = body if isinstance(body, list) else fields_in(raw, needed=(name,))[name]
+    if not isinstance(rows, list):
+        raise BadRequestError(f"{name} must be a list.")
+    return rows
 
 
 def checked(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 
 from ..errors import BadRequestError
 from ..types import AgentLightningTask
-from .asking import body_of, checked, fields_of, query_of
+from .asking import checked, fields_of, listed, query_of
 from ..types.kinds import one_of
 from .answering import Verbs, answer, found
 
@@ -20,14 +20,10 @@ def add_task_routes(app: FastAPI, verbs: Verbs) -> None:
 
     @app.post("/v1/agl/tasks", status_code=201)
     async def add_tasks(request: Request) -> Response:
-        "Keep tasks; one that is known already is kept once."
-        body = await body_of(request)
-        if not isinstance(body, list) or not all(isinstance(t, dict) for t in body):
-            raise BadRequestError("The body must be a list of tasks.")
-        try:
-            tasks = [AgentLightningTask(**t) for t in body]
-        except (TypeError, ValueError) as e:
-            raise BadRequestError(f"A task makes no sense: {e}") from e
+        "Keep the tasks of a list, or of the list `tasks`; one that is known already is kept once, and a row that is no task becomes the `input` of one."
+        known = AgentLightningTask.model_fields.keys()
+        rows = listed(await request.body(), "tasks")
+        tasks = [AgentLightningTask(**r) if isinstance(r, dict) and r and r.keys() <= known else r for r in rows]
         return answer(await verbs("add_tasks", tasks), 201)
 
     @app.get("/v1/agl/tasks")
