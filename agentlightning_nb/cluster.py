@@ -16,7 +16,8 @@ from typing import Any
 
 import agentlightning_nb
 from .errors import BadRequestError, need
-from .witness import Witness, children
+from .kin import children
+from .witness import Witness
 
 # %% ../nbs/10d_cluster.ipynb #99851e74
 log = logging.getLogger(__name__)

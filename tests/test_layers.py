@@ -10,7 +10,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types conventions ports background migrations readable asgi logs metrics express lane witness",
+    "errors types conventions ports background migrations readable asgi logs metrics express lane kin witness",
     "storage events",
     "adapters cluster verbs remote",
     "datasets rescoring",
@@ -33,6 +33,7 @@ BESIDE = {
     ("background", "errors"),
     ("migrations", "errors"),
     ("migrations", "readable"),
+    ("witness", "kin"),
     ("asgi", "errors"),
 }
 BESIDE |= {("logs", "asgi"), ("background", "asgi"), ("express", "asgi"), ("express", "errors")}

@@ -23,35 +23,20 @@ from pathlib import Path
 from urllib.error import URLError
 
 from ..errors import ServerError
+from ..kin import SCRIPT
 
 log = logging.getLogger(__name__)
 
 # %% ../../nbs/engines/process.ipynb #724e3a11
-GUARD = """
-import ctypes, os, shutil, signal, subprocess, sys, threading, time
-
+GUARD = (
+    f"{SCRIPT}\n\nimport ctypes, shutil, signal, subprocess, threading, time\n"
+    + """
 kernel, folder, over, once = int(sys.argv[1]), sys.argv[2], threading.Event(), threading.Lock()
-
-def below():
-    parents = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                state, parent = file.read().rpartition(b") ")[2].split()[:2]
-        except OSError:
-            continue
-        if state != b"Z":
-            parents[int(name)] = int(parent)
-    found, last = set(), {os.getpid()}
-    while last:
-        last = {pid for pid, parent in parents.items() if parent in last}
-        found |= last
-    return found
 
 def finish():
     once.acquire()
     until = time.monotonic() + 5
-    while sys.platform == "linux" and time.monotonic() < until and (left := below()):
+    while sys.platform == "linux" and time.monotonic() < until and (left := below({os.getpid()}, table())):
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -60,7 +45,7 @@ def finish():
         time.sleep(0.02)
     if folder and os.getppid() != kernel:
         shutil.rmtree(folder, ignore_errors=True)
-    if sys.platform == "linux" and not below():
+    if sys.platform == "linux" and not below({os.getpid()}, table()):
         os._exit(0)
     os.killpg(0, signal.SIGKILL)
 
@@ -90,6 +75,7 @@ over.set()
 print(f"The process ended with status {os.waitstatus_to_exitcode(status)}.", flush=True)
 finish()
 """
+)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
