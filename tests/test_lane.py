@@ -400,6 +400,7 @@ def test_what_is_remembered_of_headers_is_bounded(store):
         assert set(lane.met) == known
 
 
+@pytest.mark.slow
 def test_a_connection_closes_when_it_has_been_quiet_for_long(store):
     beat = request("/v1/agl/heartbeat", b'{"attempt_ids": []}')
     with AgentLightningServer(store, token="secret") as server:

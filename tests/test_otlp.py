@@ -725,7 +725,9 @@ def test_whatever_attributes_say_they_can_be_kept_and_read(attributes, events):
 # real instrumentations, calling through the proxy
 
 
-@pytest.mark.parametrize("which", ["openinference", "openllmetry", "opentelemetry"])
+@pytest.mark.parametrize(
+    "which", ["openinference", pytest.param("openllmetry", marks=pytest.mark.slow), "opentelemetry"]
+)
 def test_an_instrumented_agent_tells_the_same_as_the_proxy(server, attempt, which):
     agent = Path(__file__).parent / "instrumented_agent.py"
     told = [which, server.url, server.token, *attempt, json.dumps(ASKED), json.dumps(TOOL)]

@@ -319,6 +319,7 @@ def test_the_model_may_have_an_address_of_its_own():
     assert {(b["model"], b["temperature"]) for b in server.asked} == {("sim-writer", 0.5)}
 
 
+@pytest.mark.slow
 def test_merges_have_two_parents():
     for seed in range(6):
         clerk = Clerk(seed=seed)
