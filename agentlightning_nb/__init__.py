@@ -6,6 +6,32 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+ROOMS = {  # what may be taken from the package itself, as from `import agentlightning as agl`, and the room that is then imported
+    "algorithms.apo": ("APO",),
+    "algorithms.gepa": ("GEPA",),
+    "algorithms.grpo": ("GRPO",),
+    "algorithms.sft": ("SFT",),
+    "algorithms.verl": ("VERL",),
+    "client": ("LightningClient",),
+    "litagent": ("LitAgent", "rollout"),
+    "server": ("AgentLightningServer",),
+    "store": ("LightningStore",),
+    "tracer": ("emit_reward",),
+    "trainer": ("Trainer",),
+    "types": ("LLM", "AgentLightningTask", "AgentResource", "ModelWeights", "PromptTemplate", "ToolDefinition"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"agentlightning_nb.{room}"), name)
+    raise AttributeError(f"module 'agentlightning_nb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *(name for names in ROOMS.values() for name in names)])
+
 
 def load_ipython_extension(shell: Any) -> None:
     "Let rollouts and runs display themselves, and give `%lightning`. Importing the package in a notebook does this already."

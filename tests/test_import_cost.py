@@ -79,3 +79,22 @@ def test_what_every_agent_and_every_worker_imports_stays_small(room, absent):
     probe = f"import sys, agentlightning_nb{room}; print({told})"
     out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True).stdout
     assert out.split() == ["0", "False"]
+
+
+def test_the_package_itself_gives_the_nouns_without_importing_more_than_asked():
+    code = """
+import sys, agentlightning_nb as agl
+assert not [m for m in sys.modules if m.startswith("agentlightning_nb.")]
+assert {"Trainer", "LitAgent", "rollout", "GRPO"} <= set(dir(agl))
+from agentlightning_nb import LitAgent, rollout
+assert "agentlightning_nb.trainer" not in sys.modules
+for names in agl.ROOMS.values():
+    for name in names:
+        if name not in ("GRPO", "SFT"):
+            assert getattr(agl, name).__name__ == name
+try:
+    agl.Trianer
+except AttributeError as e:
+    assert "Trianer" in str(e)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

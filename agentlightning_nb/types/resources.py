@@ -8,6 +8,7 @@ __all__ = ['NamedResources', 'AgentResource', 'PromptTemplate', 'format_fstring'
            'ResourcesUpdate']
 
 # %% ../../nbs/types/resources.ipynb #36e5969e
+import inspect
 import string
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -130,6 +131,10 @@ class LLM(AgentResource):
     def sampling_parameters(self) -> dict[str, Any]:
         "`sampling` under its name of the 0.3 line."
         return self.sampling
+
+
+# pydantic shows the names of the wire; whoever asks a notebook how LLM is called gets those of its arguments
+LLM.__signature__ = inspect.Signature(list(inspect.signature(LLM.__init__).parameters.values())[1:])
 
 # %% ../../nbs/types/resources.ipynb #d21e2916
 class ToolDefinition(AgentResource):
