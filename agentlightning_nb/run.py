@@ -14,7 +14,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 
-from .collected import best_version, lit_rollouts, luck_of, most_failed
+from .collected import best_version, lit_rollouts, luck_of, most_failed, request_of
 from .datasets import Chosen, Example, Selection, choose, examples
 from .engines.allowance import Allowance
 from .errors import NotFoundError, RunError, TransitionError
@@ -26,7 +26,6 @@ from agentlightning_nb.types import (
     LLM,
     AgentLightningTask,
     AttemptedRollout,
-    EnqueueRolloutRequest,
     LitRollout,
     NamedResources,
     ResourcesUpdate,
@@ -149,7 +148,8 @@ class TrainingRun(Steered):
             more if seed is None else more | {"sampling": {**(sampling or {}), "seed": luck_of(seed, step, i)}}
             for i in range(len(asked))
         ]
-        requests = [self._request(task, mode, version, step, its) for task, its in zip(asked, luck, strict=True)]
+        same = {"mode": mode, "run_id": self.run_id, "resources_id": version, "step": step, "config": self.config}
+        requests = [request_of(t, **same, metadata=task_metadata(t) | its) for t, its in zip(asked, luck, strict=True)]
         rows = self._finished([r.rollout_id for r in self.store.enqueue_many_rollouts(requests)])
         found = lit_rollouts(self.store, rows, asked, bound)
         if mode != "test" and not tolerant and (problem := most_failed(found, step)):
@@ -176,22 +176,6 @@ class TrainingRun(Steered):
         else:
             update = self.store.add_resources(as_resources(resources), parents=[self.version], note="candidate")
         return update.resources_id, update.resources
-
-    def _request(
-        self, task: AgentLightningTask, mode: str, version: str, step: int | None, more: dict[str, Any]
-    ) -> EnqueueRolloutRequest:
-        metadata = task_metadata(task) | more
-        return EnqueueRolloutRequest.model_construct(
-            input=task.input,
-            mode=mode,
-            resources_id=version,
-            config=self.config,
-            metadata=metadata or None,
-            task_id=task.task_id,
-            run_id=self.run_id,
-            group_id=f"{self.run_id}/{mode}/{step}/{task.task_id}",
-            step=step,
-        )
 
     def _finished(self, rollout_ids: list[str]) -> list[AttemptedRollout]:
         "Wait for the rollouts, looking up now and then whether anybody still works on them."
