@@ -36,7 +36,7 @@ class Way(NamedTuple):
 def way_to(path: str, endpoint: Any) -> Way | None:
     "How to call an endpoint; None when it asks for more than a request and texts of its path."
     wanted = inspect.signature(endpoint).parameters
-    names = tuple(part[1:-1] for part in path.split("/") if part.startswith("{"))
+    names = tuple(part[1:-1].removesuffix(":path") for part in path.split("/") if part.startswith("{"))
     plain = dict.fromkeys(names, str) | {"request": Request}
     if not inspect.iscoroutinefunction(endpoint) or any(plain.get(n) is not p.annotation for n, p in wanted.items()):
         return None
@@ -44,18 +44,21 @@ def way_to(path: str, endpoint: Any) -> Way | None:
 
 
 class Tree:
-    "Ways by path and method; a part of a path is fixed, or any text that is not empty."
+    "Ways by path and method; a part of a path is fixed, any text that is not empty, or all that is left."
 
     def __init__(self) -> None:
         self.fixed: dict[str, Tree] = {}
         self.any: Tree | None = None
+        self.rest: Tree | None = None
         self.ways: dict[str, Way] = {}
 
     def add(self, method: str, path: str, way: Way) -> None:
         "Keep a way; the first one to a path stays."
         at = self
         for part in path.split("/"):
-            if part.startswith("{"):
+            if part.endswith(":path}"):
+                at.rest = at = at.rest or Tree()
+            elif part.startswith("{"):
                 at.any = at = at.any or Tree()
             else:
                 at = at.fixed.setdefault(part, Tree())
@@ -63,9 +66,12 @@ class Tree:
 
     def find(self, method: str, path: str) -> tuple[Way, list[str]] | None:
         "The way to a path and the texts in it, or None."
-        at, texts = self, []
-        for part in path.split("/"):
+        at, texts, parts = self, [], path.split("/")
+        for place, part in enumerate(parts):
             if (following := at.fixed.get(part)) is None:
+                if at.rest is not None and part:
+                    at, texts = at.rest, [*texts, "/".join(parts[place:])]
+                    break
                 if at.any is None or not part:
                     return None
                 following = at.any
