@@ -7,6 +7,7 @@ __all__ = ['log', 'Outlet', 'Protocol', 'ServerThread', 'share_the_interpreter',
 
 # %% ../nbs/10_background.ipynb #e26f98a8
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -208,10 +209,25 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: threading.Event, farewell: Callable[[], Awaitable[Any]] | None):
         super().__init__(config)
         self.ready, self.farewell = ready, farewell
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._loop, self._leaving = asyncio.get_running_loop(), asyncio.Event()
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        "A look at the clock once a second, for the date that answers bear; `leave` is heard at once."
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), 1.0)
+
+    def leave(self) -> None:
+        "End, from any thread."
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._leaving.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.farewell is not None:
@@ -253,7 +269,7 @@ class ServerThread(threading.Thread):
 
     def end(self, timeout_s: float = 10.0) -> None:
         "Stop serving and wait for it; a second call does nothing."
-        self.uvicorn.should_exit = True
+        self.uvicorn.leave()
         if threading.current_thread() is not self and self.is_alive():
             self.join(timeout_s)
             if self.is_alive():

@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 
 import pytest
+import uvicorn
 
 from agentlightning_nb.background import BackgroundServer, servers_here
 from agentlightning_nb.errors import PortInUseError, ServerError
@@ -138,3 +140,21 @@ def test_a_server_has_cycles_looked_for_rarely_and_leaves_a_choice_alone(before,
             assert gc.get_threshold() == after
     finally:
         gc.set_threshold(*usual)
+
+
+def test_a_server_that_sleeps_looks_at_the_clock_once_a_second_and_stops_when_told(monkeypatch):
+    looks, really = [], uvicorn.Server.on_tick
+
+    async def watched(self, counter):
+        looks.append(counter)
+        return await really(self, counter)
+
+    monkeypatch.setattr(uvicorn.Server, "on_tick", watched)
+    with BackgroundServer(hello) as server:
+        with urllib.request.urlopen(server.url, timeout=10) as answer:
+            before = answer.headers["date"]
+        time.sleep(2.3)
+        with urllib.request.urlopen(server.url, timeout=10) as answer:
+            assert answer.headers["date"] != before
+        assert len(looks) <= 5
+    assert servers_here(server.port) == []
