@@ -26,7 +26,7 @@ def store(request, tmp_path, monkeypatch):
 
 
 class Brisk:
-    "asyncio for uvicorn, which sleeps a tenth of a second between two looks at whether it is to end, and another when it ends."
+    "asyncio for uvicorn, which sleeps a tenth of a second when it ends."
 
     def __getattr__(self, name):
         return getattr(asyncio, name)
@@ -37,7 +37,7 @@ class Brisk:
 
 @pytest.fixture(autouse=True, scope="session")
 def servers_that_end_at_once():
-    "A thousand servers are started and stopped here: two minutes of sleep."
+    "A thousand servers are started and stopped here: more than a minute of sleep."
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(uvicorn.server, "asyncio", Brisk())
         yield

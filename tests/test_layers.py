@@ -10,7 +10,7 @@ import agentlightning_nb
 
 PACKAGE = Path(agentlightning_nb.__file__).parent
 ROWS = [
-    "errors types conventions ports background migrations readable asgi logs metrics express lane kin witness",
+    "errors types conventions ports background callers migrations readable asgi logs metrics express lane kin witness",
     "storage events",
     "adapters cluster verbs remote",
     "datasets rescoring",
@@ -36,8 +36,15 @@ BESIDE = {
     ("witness", "kin"),
     ("asgi", "errors"),
 }
-BESIDE |= {("logs", "asgi"), ("background", "asgi"), ("express", "asgi"), ("express", "errors")}
-BESIDE |= {("lane", "asgi"), ("lane", "errors"), ("lane", "express"), ("lane", "logs"), ("background", "lane")}
+BESIDE |= {("logs", "asgi"), ("callers", "asgi"), ("express", "asgi"), ("express", "errors")}
+BESIDE |= {
+    ("lane", "asgi"),
+    ("lane", "errors"),
+    ("lane", "express"),
+    ("lane", "logs"),
+    ("callers", "lane"),
+    ("background", "callers"),
+}
 BESIDE |= {
     ("litagent", "tracer"),
     ("proxy", "engines"),

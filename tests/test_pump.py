@@ -13,7 +13,7 @@ from test_native import event as event_of
 from test_proxy import place  # noqa: F401
 from waiting import until
 
-from agentlightning_nb.background import Outlet
+from agentlightning_nb.callers import Outlet
 from agentlightning_nb.engines.openai import OpenAIEngine
 
 

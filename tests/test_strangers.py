@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agentlightning_nb.background import Protocol
+from agentlightning_nb.callers import Protocol
 from agentlightning_nb.logs import log_to
 from agentlightning_nb.server import AgentLightningServer
 
