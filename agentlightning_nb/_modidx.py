@@ -5295,6 +5295,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                     'agentlightning_nb/workers/supervised.py'),
                                                       'agentlightning_nb.workers.supervised.SupervisedPool._bury': ( 'workers/supervised.html#supervisedpool._bury',
                                                                                                                      'agentlightning_nb/workers/supervised.py'),
+                                                      'agentlightning_nb.workers.supervised.SupervisedPool._has_claimed': ( 'workers/supervised.html#supervisedpool._has_claimed',
+                                                                                                                            'agentlightning_nb/workers/supervised.py'),
                                                       'agentlightning_nb.workers.supervised.SupervisedPool._look_at': ( 'workers/supervised.html#supervisedpool._look_at',
                                                                                                                         'agentlightning_nb/workers/supervised.py'),
                                                       'agentlightning_nb.workers.supervised.SupervisedPool._replace': ( 'workers/supervised.html#supervisedpool._replace',

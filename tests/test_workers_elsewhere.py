@@ -24,7 +24,7 @@ from agentlightning_nb.store import LightningStore
 from agentlightning_nb.trainer import Trainer
 from agentlightning_nb.types import LLM
 from agentlightning_nb.workers.elsewhere import load_agent
-from agentlightning_nb.workers.processes import ProcessPool
+from agentlightning_nb.workers.processes import ProcessHandle, ProcessPool
 from agentlightning_nb.workers.supervised import config_for
 
 pytestmark = pytest.mark.timeout(100)
@@ -424,6 +424,29 @@ def test_models_are_reached_through_the_servers_proxy_and_move_with_it(server):
         assert reward() == 1.0
         pool.use_address("http://h:2", "b")
         assert reward() == 2.0
+
+
+def test_a_worker_whose_first_word_is_late_is_waited_for_all_the_same(server, monkeypatch):
+    @by_value
+    def agent(resources):
+        return float(resources["m"].base_url.split("/")[2].split(":")[1])
+
+    def reward():
+        asked = server.store.enqueue_rollout(1, resources_id=version, config=config_for("process")).rollout_id
+        return wait(server.store, [asked])[0].reward
+
+    read, really = threading.Event(), ProcessHandle._hear
+    monkeypatch.setattr(ProcessHandle, "_hear", lambda self, message: read.wait(30) and really(self, message))
+    version = server.store.add_resources({"m": LLM(model="m")}).resources_id
+    with pool_of(server, agent, base_url="http://h:1", token="a") as pool:
+        assert reward() == 1.0  # it works, and nothing that it has said has been read
+        telling = threading.Thread(target=pool.use_address, args=("http://h:2", "b"))
+        telling.start()
+        telling.join(0.5)
+        assert telling.is_alive()
+        read.set()
+        telling.join(10)
+        assert not telling.is_alive() and reward() == 2.0
 
 
 def test_unknown_workers_are_refused():

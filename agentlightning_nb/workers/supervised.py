@@ -247,9 +247,18 @@ class SupervisedPool:
             told = [h for h in self.handles if not h.ended()]
             for handle in told:
                 handle.use_address(base_url, token, number)
+        at_work = {h.worker_id for h in told if self._has_claimed(h)}
         until, tick = time.monotonic() + timeout_s, threading.Event()
-        while time.monotonic() < until and any(h.ready and h.address < number for h in told if h in self.handles):
+        while time.monotonic() < until and any(
+            (h.ready or h.worker_id in at_work) and h.address < number for h in told if h in self.handles
+        ):
             tick.wait(0.01)
+
+    def _has_claimed(self, handle: Handle) -> bool:
+        "Whether the store knows it, though nothing that it says may have been read yet."
+        with contextlib.suppress(LightningError):
+            return handle.ready or self.store.get_worker_by_id(handle.worker_id) is not None
+        return False
 
     def stop(self, timeout_s: float = 5.0) -> None:
         "Workers give back what they have and end; who has not after `timeout_s` is killed. Nothing stays behind."
