@@ -235,10 +235,10 @@ class AgentLightningServer:
         if store is not None and not hasattr(store, "query_rollouts"):
             raise BadRequestError(f"store is {store!r:.80}; give a LightningStore, such as LightningStore('run.db').")
         if token is not None and (
-            not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token
+            not isinstance(token, str) or not token.isascii() or not token.isprintable() or token != token.strip()
         ):
             raise BadRequestError(
-                "token is none that a header can carry; give letters, digits and signs without a space."
+                "token is none that a header can carry; give letters, digits and signs, no space at an end."
             )
         self.store = LightningStore() if store is None else store
         self.token = secrets.token_urlsafe(32) if token is None else token
