@@ -410,16 +410,24 @@ def test_fit_over_a_remote_backend_with_processes(server):
     assert run.status == "succeeded" and [reward for _, reward in algorithm.results] == [1.0, 2.0]
 
 
-def test_models_are_reached_through_the_servers_proxy_and_move_with_it(server):
+def telling_ports(server):
+    "An agent whose reward is the port that its model is reached at, and what asks it."
+
     @by_value
     def agent(resources):
         return float(resources["m"].base_url.split("/")[2].split(":")[1])
+
+    version = server.store.add_resources({"m": LLM(model="m")}).resources_id
 
     def reward():
         asked = server.store.enqueue_rollout(1, resources_id=version, config=config_for("process")).rollout_id
         return wait(server.store, [asked])[0].reward
 
-    version = server.store.add_resources({"m": LLM(model="m")}).resources_id
+    return agent, reward
+
+
+def test_models_are_reached_through_the_servers_proxy_and_move_with_it(server):
+    agent, reward = telling_ports(server)
     with pool_of(server, agent, base_url="http://h:1", token="a") as pool:
         assert reward() == 1.0
         pool.use_address("http://h:2", "b")
@@ -427,17 +435,9 @@ def test_models_are_reached_through_the_servers_proxy_and_move_with_it(server):
 
 
 def test_a_worker_whose_first_word_is_late_is_waited_for_all_the_same(server, monkeypatch):
-    @by_value
-    def agent(resources):
-        return float(resources["m"].base_url.split("/")[2].split(":")[1])
-
-    def reward():
-        asked = server.store.enqueue_rollout(1, resources_id=version, config=config_for("process")).rollout_id
-        return wait(server.store, [asked])[0].reward
-
     read, really = threading.Event(), ProcessHandle._hear
     monkeypatch.setattr(ProcessHandle, "_hear", lambda self, message: read.wait(30) and really(self, message))
-    version = server.store.add_resources({"m": LLM(model="m")}).resources_id
+    agent, reward = telling_ports(server)
     with pool_of(server, agent, base_url="http://h:1", token="a") as pool:
         assert reward() == 1.0  # it works, and nothing that it has said has been read
         telling = threading.Thread(target=pool.use_address, args=("http://h:2", "b"))
