@@ -3613,6 +3613,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'agentlightning_nb/steering.py'),
                                             'agentlightning_nb.steering.Steered._end': ( 'steering.html#steered._end',
                                                                                          'agentlightning_nb/steering.py'),
+                                            'agentlightning_nb.steering.Steered._ended': ( 'steering.html#steered._ended',
+                                                                                           'agentlightning_nb/steering.py'),
                                             'agentlightning_nb.steering.Steered._tell': ( 'steering.html#steered._tell',
                                                                                           'agentlightning_nb/steering.py'),
                                             'agentlightning_nb.steering.Steered.abandoned': ( 'steering.html#steered.abandoned',

@@ -273,3 +273,29 @@ def test_a_run_records_the_settings_of_its_algorithm_and_no_key(trainer):
 
     told = trainer.store.get_run(fit(trainer, algorithm=Tuned()).run_id)["config"]
     assert told["options"] == {"rate": 0.25, "part": {"low": 0.5}} and "sk-secret" not in str(told)
+
+
+def test_an_interrupted_wait_ends_though_nothing_wakes_its_loop(trainer):
+    go_on = threading.Event()
+
+    @rollout
+    def held(task):
+        go_on.wait(30)
+        return 1.0
+
+    async def cell(run):
+        waiting = asyncio.ensure_future(as_coroutine(run))
+        await asyncio.sleep(0.2)
+        threading.Timer(0.2, waiting.cancel).start()  # as a signal's handler does: the loop is not told
+        await asyncio.wait({waiting}, timeout=None)
+        return waiting.cancelled(), run.done
+
+    async def as_coroutine(run):
+        return await run
+
+    run = trainer.start(held, algorithm=Keep(), tasks=["a"])
+    try:
+        assert asyncio.run(cell(run)) == (True, False)
+    finally:
+        go_on.set()
+    assert asyncio.run(as_coroutine(run)) is run and run.status == "succeeded"
